@@ -1,0 +1,231 @@
+//! Checked names and identifiers. A value of one of these types is known to be well formed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a name from outside was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The text is not a host label or dotted name (RFC 1123: letters, digits, `-`, `.`, 1 to 253 bytes).
+    #[error("'{0}' is not a valid node name (letters, digits, '-', '.', not starting with '-' or '.')")]
+    Node(String),
+    /// The text is not an image name.
+    #[error(
+        "'{0}' is not a valid image name (letters, digits, '-', '_', '.', not starting with '.', 1 to 128 bytes)"
+    )]
+    Image(String),
+    /// The text is not a 48-bit MAC address.
+    #[error("'{0}' is not a MAC address (six hexadecimal bytes)")]
+    Mac(String),
+    /// The text is not `name@generation`.
+    #[error("'{0}' is not an image reference (name@generation)")]
+    ImageRef(String),
+}
+
+/// The name of a node: an RFC 1123 host name, lower or upper case as the administrator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NodeName(String);
+
+/// The name of an osimage; safe as one path component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageName(String);
+
+impl FromStr for NodeName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let label = |l: &str| {
+            (1..=63).contains(&l.len())
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        if text.len() <= 253 && text.split('.').all(label) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Node(text.to_owned()))
+        }
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if (1..=128).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(safe) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Image(text.to_owned()))
+        }
+    }
+}
+
+/// Implements the conversions every checked text type needs.
+macro_rules! checked_text {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> String {
+                name.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+checked_text!(NodeName);
+checked_text!(ImageName);
+
+/// One generation of one osimage, written `name@7`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// The osimage.
+    pub name: ImageName,
+    /// The capture of it, counted from 1.
+    pub generation: u32,
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.generation)
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (name, generation) = text.split_once('@').ok_or_else(|| NameError::ImageRef(text.to_owned()))?;
+        let generation = generation.parse().map_err(|_| NameError::ImageRef(text.to_owned()))?;
+        Ok(Self { name: name.parse()?, generation })
+    }
+}
+
+/// A 48-bit IEEE MAC address. Shown as `52:54:00:77:00:01`; `:`, `-` and `.`-free forms are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Lower-case hexadecimal with dashes, as loaders put it into file names (`52-54-00-77-00-01`).
+    #[must_use]
+    pub fn dashed(&self) -> String {
+        self.to_string().replace(':', "-")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let digits: Vec<u8> = text.bytes().filter(|b| !matches!(b, b':' | b'-')).collect();
+        if digits.len() != 12 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(NameError::Mac(text.to_owned()));
+        }
+        let mut mac = [0; 6];
+        for (byte, pair) in mac.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair).expect("ASCII digits were checked above");
+            *byte = u8::from_str_radix(pair, 16).expect("hexadecimal digits were checked above");
+        }
+        Ok(Self(mac))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A secret that never shows itself in debug output or logs. Its text form is for the wire only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+    /// The secret itself; call it only where it goes onto an encrypted wire or into a mode-0600 file.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_are_host_names() {
+        for good in ["n1", "cn-01.rack2.example", "NODE7", "a_b"] {
+            assert!(good.parse::<NodeName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a..b", "a/b", "a b", "a;reboot", "ä", &"x".repeat(64)] {
+            assert!(bad.parse::<NodeName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn image_names_are_one_safe_path_component() {
+        for bad in ["", ".", "..", ".hidden", "a/b", "a b", "a@1"] {
+            assert!(bad.parse::<ImageName>().is_err(), "{bad}");
+        }
+        assert_eq!("demo@7".parse::<ImageRef>().unwrap().to_string(), "demo@7");
+        assert!("demo".parse::<ImageRef>().is_err());
+    }
+
+    #[test]
+    fn macs_are_read_in_every_common_form_and_shown_in_one() {
+        for text in ["52:54:00:AB:cd:01", "52-54-00-ab-cd-01", "525400abcd01"] {
+            assert_eq!(text.parse::<Mac>().unwrap().to_string(), "52:54:00:ab:cd:01");
+        }
+        for bad in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:0g", "52:54:00:ab:cd:01:02"] {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "Secret(…)");
+    }
+}

@@ -1,0 +1,201 @@
+//! What the CLI and the daemon say to each other: HTTP with JSON bodies over the daemon's unix socket.
+//!
+//! | call | body → answer |
+//! |---|---|
+//! | `POST /api/v1/noderange` | [`RangeRequest`] → [`RangeReply`] |
+//! | `GET /api/v1/objects/{type}?names=a,b` | → [`Objects`]; without `names` all of that type |
+//! | `POST /api/v1/objects` | [`ChangeRequest`] → `Vec<`[`Outcome`]`>`, one per name |
+//! | `POST /api/v1/nodeset` | [`NodesetRequest`] → `Vec<`[`Outcome`]`>` |
+//! | `GET /api/v1/status?nodes=a,b` | → `Vec<`[`NodeStatus`]`>` |
+//! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |
+//! | `GET /api/v1/events?after=N&nodes=a,b&follow=true` | → lines of [`EventRecord`]; `follow` keeps the stream open |
+//!
+//! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sysclone_protocol::agent::{CaptureReply, Phase};
+
+/// Object types that definitions may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectType {
+    /// A machine.
+    Node,
+    /// A named set of nodes.
+    Group,
+    /// An image and what it is.
+    Osimage,
+    /// A network that the server gives addresses on.
+    Network,
+    /// Site-wide settings; one object, `clustersite`.
+    Site,
+}
+
+/// A noderange to be evaluated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RangeRequest {
+    /// The text as typed.
+    pub range: String,
+}
+
+/// The nodes a noderange names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RangeReply {
+    /// Known nodes, sorted, each once.
+    pub nodes: Vec<String>,
+    /// Names in the range that no node or group has.
+    pub unknown: Vec<String>,
+}
+
+/// Definitions by name: attribute → value, unset attributes left out.
+pub type Objects = BTreeMap<String, BTreeMap<String, String>>;
+
+/// A change of definitions, done in one transaction per object.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeRequest {
+    /// What to do.
+    pub action: ChangeAction,
+    /// Type of all objects named.
+    #[serde(rename = "type")]
+    pub kind: ObjectType,
+    /// Object names.
+    pub names: Vec<String>,
+    /// Attribute changes, applied in order.
+    pub attributes: Vec<AttributeChange>,
+}
+
+/// What a [`ChangeRequest`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeAction {
+    /// Make a new object; an existing one is an error unless `force`d by [`ChangeAction::Replace`].
+    Create,
+    /// Make it anew, dropping what was there.
+    Replace,
+    /// Change an existing object; one that does not exist is made (as xCAT's chdef does).
+    Change,
+    /// Remove it.
+    Remove,
+}
+
+/// One attribute to change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttributeChange {
+    /// Attribute name.
+    pub name: String,
+    /// New value, or list members to add or take away. Empty with [`AttributeAction::Set`] unsets it.
+    pub value: String,
+    /// How the value is used.
+    pub action: AttributeAction,
+}
+
+/// How an [`AttributeChange`] uses its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttributeAction {
+    /// Replaces.
+    Set,
+    /// Adds to a comma-separated list (chdef -p).
+    Append,
+    /// Takes away from a comma-separated list (chdef -m).
+    Subtract,
+}
+
+/// What became of one object or node in a request for many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Object or node name.
+    pub name: String,
+    /// Text to show after `name: ` on success (`sysclone debian12-x86_64`), or the error.
+    pub result: Result<String, String>,
+}
+
+/// Sets what nodes do at their next network boot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodesetRequest {
+    /// Node names, already evaluated.
+    pub nodes: Vec<String>,
+    /// State word as typed: `boot`, `offline`, `stat`, `osimage`, `osimage=NAME`, `osimage=NAME@GENERATION`.
+    pub state: String,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Node name.
+    pub node: String,
+    /// State word: `defined`, `armed`, `booting`, `installing`, `finishing`, `rebooting`, `booted`, `failed`.
+    pub state: String,
+    /// Phase while installing, and the phase it failed in.
+    pub phase: Option<Phase>,
+    /// Bytes done and bytes in all of the current phase.
+    pub progress: Option<(u64, u64)>,
+    /// `name@generation` being or last installed.
+    pub image: Option<String>,
+    /// Why it failed, or what it waits for.
+    pub reason: Option<String>,
+    /// When it came into this state, RFC 3339 UTC.
+    pub since: String,
+}
+
+/// Captures a golden client.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaptureRequest {
+    /// Golden client.
+    pub node: String,
+    /// Osimage to make the next generation of.
+    pub osimage: String,
+}
+
+/// One line of a capture's answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "capture")]
+pub enum CaptureProgress {
+    /// A step, in the words shown to people.
+    Step {
+        /// One sentence.
+        text: String,
+    },
+    /// How far the reading is.
+    Progress {
+        /// Files seen.
+        files: u64,
+        /// Bytes read.
+        bytes: u64,
+        /// Bytes in all, estimated.
+        total: u64,
+        /// Bytes sent.
+        sent: u64,
+    },
+    /// Something that should be looked at; the capture went on.
+    Warning {
+        /// One sentence.
+        text: String,
+    },
+    /// The image exists.
+    Finished(CaptureReply),
+    /// It does not; nothing became visible.
+    Failed {
+        /// One line, outermost first.
+        reason: String,
+    },
+}
+
+/// One entry of the event log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// Ever-growing number; resume a stream with `after=`.
+    pub id: i64,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// Node concerned, if any.
+    pub node: Option<String>,
+    /// Who caused it: `admin:root`, `agent`, `dhcp`, `server`.
+    pub actor: String,
+    /// Kind word (`node-armed`, `node-state`, `agent-failed`, `dhcp-refused`, `capture-finished`…).
+    pub kind: String,
+    /// One sentence for people.
+    pub text: String,
+}
