@@ -1,0 +1,1 @@
+//! Plans and writes the loader on a clone's own disk.

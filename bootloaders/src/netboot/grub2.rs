@@ -1,0 +1,56 @@
+//! GRUB 2 scripts for a network core image that holds the `http`, `linux` and `sleep` modules.
+//!
+//! Every free word stands in single quotes, in which GRUB reads nothing but the closing quote; and
+//! [`super::KernelArgs`] holds no quotes, because GRUB's `linux` command would put backslashes before them.
+
+use super::{Action, Entry, Install};
+
+pub(super) fn render(entry: &Entry) -> String {
+    let body = match &entry.action {
+        Action::Local => local(),
+        Action::Install(install) => start(install),
+    };
+    format!("#{}\n{body}", entry.headline)
+}
+
+/// `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order.
+fn local() -> String {
+    "exit\n".to_owned()
+}
+
+/// A failed download ends in a pause and another attempt. After the last one the script returns to the core image,
+/// which asks for its configuration anew, so that a withdrawn order is noticed.
+fn start(install: &Install) -> String {
+    let Install { http, kernel, initrd, args } = install;
+    let words: Vec<String> = args.words().map(quoted).collect();
+    format!(
+        "set root={}\n\
+         echo {}\n\
+         for attempt in 1 2 3; do\n  \
+           if linux {} {}; then\n    \
+             if initrd {}; then boot; fi\n  \
+           fi\n  \
+           echo 'Boot files could not be fetched, next attempt in 5 seconds'\n  \
+           sleep 5\n\
+         done\n",
+        quoted(&format!("http,{}", http.0)),
+        quoted(&format!("Starting the sysclone agent from {}", http.0)),
+        quoted(&format!("/boot/{kernel}")),
+        words.join(" "),
+        quoted(&format!("/boot/{initrd}")),
+    )
+}
+
+/// One word that GRUB takes literally.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_quoted_word_cannot_be_left() {
+        assert_eq!(super::quoted("a;$b `c`"), "'a;$b `c`'");
+        assert_eq!(super::quoted("a'; reboot '"), r"'a'\''; reboot '\'''");
+    }
+}
