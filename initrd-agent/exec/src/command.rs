@@ -22,6 +22,7 @@ pub struct Command {
     pub(crate) stdin: Vec<u8>,
     pub(crate) timeout: Duration,
     pub(crate) root: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     pub(crate) accepted: Vec<i32>,
 }
 
@@ -37,6 +38,7 @@ impl Command {
             stdin: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             root: None,
+            dir: None,
             accepted: vec![0],
         }
     }
@@ -81,6 +83,13 @@ impl Command {
     pub fn in_root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
         self.clear_env = true;
+        self
+    }
+
+    /// Runs the program with `dir` as its working directory, for tools that write where they stand.
+    #[must_use]
+    pub fn in_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
         self
     }
 

@@ -50,6 +50,9 @@ fn prepared(command: &Command) -> std::process::Command {
         process.env_clear();
         process.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
     }
+    if let Some(dir) = &command.dir {
+        process.current_dir(dir);
+    }
     process.env("LC_ALL", "C").envs(command.env.iter().map(|(k, v)| (k, v)));
     process
 }
@@ -134,6 +137,12 @@ mod tests {
     #[test]
     fn an_accepted_status_is_not_a_failure() {
         assert_eq!(System.run(&Command::new(LS).arg("/no such place").accept(2)).unwrap().status, 2);
+    }
+
+    #[test]
+    fn a_program_stands_where_it_is_told_to() {
+        let output = System.run(&Command::new(LS).in_dir("/proc").arg("self")).unwrap();
+        assert_eq!(output.text().trim(), "self");
     }
 
     #[test]
