@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_program_stands_where_it_is_told_to() {
-        let output = System.run(&Command::new(LS).in_dir("/proc").arg("self")).unwrap();
+        let output = System.run(&Command::new(LS).in_dir("/proc").args(["-d", "self"])).unwrap();
         assert_eq!(output.text().trim(), "self");
     }
 
