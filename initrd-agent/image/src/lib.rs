@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The image format of sysclone and all that is done with it: capture of a running file tree, apply to a mounted
+//! one, verification, and the server's store. No network here: packs travel through [`PackSink`] and [`PackSource`].
+//!
+//! An image generation is one signed [`Manifest`] and the packs that it names. Files are cut into content-defined
+//! chunks (BLAKE3), chunks are gathered into frames (zstd, then ChaCha20-Poly1305), frames into packs that are named
+//! by the hash of their bytes and never change.
+
+mod apply;
+mod capture;
+mod crypt;
+mod entry;
+mod exclude;
+mod id;
+mod manifest;
+mod pack;
+pub mod sign;
+mod store;
+
+pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, apply};
+pub use capture::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, capture};
+pub use crypt::{ImageKey, KeyError};
+pub use entry::{Content, Entry, EntryKind, Extent, FileData, InodeFlags, Meta, Origin, Time, Xattr};
+pub use exclude::{ExcludeError, Excludes, VOLATILE};
+pub use id::{ChunkHash, IdError, PackId};
+pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, OsIdentity, Pack};
+pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
+pub use store::{Damage, PutOutcome, Store, StoreError, VerifyReport};

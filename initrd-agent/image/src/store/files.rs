@@ -1,0 +1,168 @@
+//! Files that are whole or not there: written under a random name, synced, renamed without replacing, directory
+//! synced.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+
+use super::StoreError;
+use crate::crypt::random_bytes;
+use crate::id::PackId;
+
+/// How much is received at a time; large enough that hashing runs at full speed.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Makes an error of the store from one of the operating system; a full disk is told apart.
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::NoSpace { path: path.clone() }
+        }
+        _ => StoreError::Io { doing, path: path.clone(), source },
+    }
+}
+
+/// Makes a directory and those above it, each on the disk before the next.
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_directory(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("creating", path)(error)),
+        Ok(()) => parent.map_or(Ok(()), sync_directory),
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(failed("syncing", path))
+}
+
+/// Names in a directory that are text; none when it is not there. Ours are all text.
+pub(super) fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("reading", directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed("reading", directory))?.file_name();
+        names.extend(name.into_string().ok());
+    }
+    Ok(names)
+}
+
+/// Makes an empty file as a mark.
+pub(super) fn make_mark(directory: &Path, name: &str) -> Result<(), StoreError> {
+    make_directory(directory)?;
+    let path = directory.join(name);
+    match OpenOptions::new().write(true).create_new(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed("creating", &path)(error)),
+        Ok(_) => sync_directory(directory),
+    }
+}
+
+/// Removes a mark, if it is there.
+pub(super) fn remove_mark(directory: &Path, name: &str) -> Result<(), StoreError> {
+    let path = directory.join(name);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &path)(error)),
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+/// Removes files that nobody is writing.
+pub(super) fn remove_stray(incoming: &Path) -> Result<(), StoreError> {
+    for name in names(incoming)? {
+        let path = incoming.join(name);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(failed("opening", &path))?,
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            tracing::info!(path = %path.display(), "removed what an interrupted reception left");
+            std::fs::remove_file(&path).map_err(failed("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that is being written and has no name yet that anybody looks for. Removed when dropped unpublished.
+pub(super) struct Incoming {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Incoming {
+    pub(super) fn create(directory: &Path) -> Result<Self, StoreError> {
+        let random =
+            random_bytes().map_err(|error| failed("naming a file in", directory)(io::Error::other(error)))?;
+        let path = directory.join(blake3::Hash::from_bytes(random).to_hex().as_str());
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(failed("creating", &path))?;
+        let incoming = Self { file, path, len: 0 };
+        flock(&incoming.file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|errno| failed("locking", &incoming.path)(errno.into()))?;
+        Ok(incoming)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(failed("writing", &self.path))?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Takes all bytes of a sender; answers the name that they have.
+    pub(super) fn receive(&mut self, pack: &PackId, from: &mut dyn Read) -> Result<PackId, StoreError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let n = match from.read(&mut buffer) {
+                Ok(0) => return Ok(PackId(*hasher.finalize().as_bytes())),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(StoreError::Receive { pack: *pack, source }),
+            };
+            hasher.update(&buffer[..n]);
+            self.write(&buffer[..n])?;
+        }
+    }
+
+    /// Gives the file its name, unless another has it; answers whether it did. A failed sync ends the matter: what
+    /// the disk then holds is unknown.
+    pub(super) fn publish(self, target: &Path) -> Result<bool, StoreError> {
+        self.file.sync_all().map_err(failed("syncing", &self.path))?;
+        match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(errno) => Err(failed("naming", target)(errno.into())),
+            Ok(()) => {
+                sync_directory(target.parent().expect("the store's files are in directories"))?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // After a rename there is nothing under this name any more; what cannot be removed now goes at the next open.
+        if let Err(error) = std::fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.path.display(), %error, "an unfinished file stays until the store is opened");
+        }
+    }
+}
