@@ -1,2 +1,2 @@
-//! Placeholder.
+//! Entry point of the agent binary.
 fn main() {}
