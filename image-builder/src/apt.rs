@@ -1,0 +1,240 @@
+//! Debian packages, by the system's own apt: it knows the mirrors and checks signatures. Files are kept in a cache and
+//! compared with the checksum that apt states before every use. Nothing is installed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use sysclone_exec::{Command, Runner, Tool};
+
+use crate::arch::Arch;
+use crate::tree::read;
+
+const APT_GET: Tool = Tool("apt-get");
+const APT_CACHE: Tool = Tool("apt-cache");
+const DPKG_DEB: Tool = Tool("dpkg-deb");
+
+/// Programs this module starts.
+pub const TOOLS: [Tool; 3] = [APT_GET, APT_CACHE, DPKG_DEB];
+
+/// Packages of one architecture.
+pub struct Apt<'a> {
+    runner: &'a dyn Runner,
+    cache: &'a Path,
+    arch: Arch,
+}
+
+/// A package file that apt would download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listed {
+    file: String,
+    sha256: String,
+}
+
+/// A package that went into an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// Binary package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Source package it was built from.
+    pub source: String,
+    /// Version of the source.
+    pub source_version: String,
+}
+
+impl<'a> Apt<'a> {
+    /// Packages for `arch`, kept in `cache`, which is created when missing.
+    ///
+    /// # Errors
+    /// The cache cannot be created.
+    pub fn new(runner: &'a dyn Runner, cache: &'a Path, arch: Arch) -> Result<Self> {
+        std::fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
+        Ok(Self { runner, cache, arch })
+    }
+
+    /// The kernel package that the architecture's metapackage depends on.
+    ///
+    /// # Errors
+    /// apt does not know it.
+    pub fn newest_kernel(&self) -> Result<String> {
+        let meta = self.arch.kernel_package();
+        let show = Command::new(APT_CACHE).args(["show", "--no-all-versions"]).arg(self.qualified(meta));
+        let text = self.runner.run(&show).with_context(|| self.advice(meta))?.text();
+        let depends = text.lines().find_map(|line| line.strip_prefix("Depends: "));
+        let kernel = depends.and_then(|d| d.split([',', ' ']).find(|p| p.starts_with("linux-image-")));
+        kernel.map(str::to_owned).with_context(|| format!("package {meta} depends on no kernel"))
+    }
+
+    /// The library packages that `packages` depend on, directly or not.
+    ///
+    /// # Errors
+    /// apt does not know one of the packages.
+    pub fn libraries_of(&self, packages: &[String]) -> Result<Vec<String>> {
+        let only = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+        let depends = Command::new(APT_CACHE)
+            .args(["depends", "--recurse"])
+            .args(only.map(|kind| format!("--no-{kind}")))
+            .args(packages.iter().map(|p| self.qualified(p)));
+        let text = self.runner.run(&depends).with_context(|| self.advice(&packages.join(" ")))?.text();
+        // Unindented lines are packages; `<name>` is virtual; one of another architecture carries it after a colon.
+        let library = |line: &&str| line.starts_with("lib") || line.starts_with("zlib");
+        let names = text.lines().filter(library).filter_map(|l| l.split(':').next());
+        let given: BTreeSet<&str> = packages.iter().map(String::as_str).collect();
+        let libraries: BTreeSet<&str> = names.filter(|name| !given.contains(name)).collect();
+        Ok(libraries.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Downloads what is not in the cache, compares every file with apt's checksum, and unpacks all into `root`.
+    ///
+    /// # Errors
+    /// A package is unknown, cannot be downloaded, or does not match its checksum.
+    pub fn unpack(&self, packages: &[String], root: &Path) -> Result<Vec<Package>> {
+        let listed = self.list(packages)?;
+        let wanted: Vec<&Listed> = listed.iter().filter(|l| self.check(l).is_err()).collect();
+        if !wanted.is_empty() {
+            tracing::info!(packages = wanted.len(), cache = %self.cache.display(), "downloading packages");
+            for file in &wanted {
+                remove_if_there(&self.cache.join(&file.file))?;
+            }
+            let names: Vec<&str> = wanted.iter().filter_map(|l| l.file.split('_').next()).collect();
+            self.runner
+                .run(&self.download().args(names.iter().map(|n| self.qualified(n))).in_dir(self.cache))?;
+        }
+        let mut unpacked = Vec::new();
+        for file in &listed {
+            self.check(file)?;
+            unpacked.push(self.unpack_one(&self.cache.join(&file.file), root)?);
+        }
+        unpacked.sort();
+        Ok(unpacked)
+    }
+
+    fn unpack_one(&self, file: &Path, root: &Path) -> Result<Package> {
+        self.runner.run(&Command::new(DPKG_DEB).arg("-x").arg(file).arg(root))?;
+        let format = "${Package}\t${Version}\t${source:Package}\t${source:Version}\n";
+        let text =
+            self.runner.run(&Command::new(DPKG_DEB).args(["-W", "--showformat", format]).arg(file))?.text();
+        let fields: Vec<&str> = text.trim_end().split('\t').collect();
+        let [name, version, source, source_version] = fields.as_slice() else {
+            bail!("dpkg-deb describes {} as '{}'", file.display(), text.trim_end());
+        };
+        let owned = |text: &&str| (*text).to_owned();
+        Ok(Package {
+            name: owned(name),
+            version: owned(version),
+            source: owned(source),
+            source_version: owned(source_version),
+        })
+    }
+
+    /// What apt would download. Asked in an empty directory, because apt leaves out what is already there.
+    fn list(&self, packages: &[String]) -> Result<Vec<Listed>> {
+        let empty = tempfile::tempdir().context("creating a temporary directory")?;
+        let names = packages.iter().map(|p| self.qualified(p));
+        let uris = self.download().arg("--print-uris").args(names).in_dir(empty.path());
+        let text = self.runner.run(&uris).with_context(|| self.advice(&packages.join(" ")))?.text();
+        text.lines().filter(|l| l.starts_with('\'')).map(listed).collect()
+    }
+
+    fn download(&self) -> Command {
+        // Root may write into any cache; apt's own user may not.
+        Command::new(APT_GET).args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+    }
+
+    fn check(&self, listed: &Listed) -> Result<()> {
+        let path = self.cache.join(&listed.file);
+        let found = hex(digest::digest(&digest::SHA256, &read(&path)?).as_ref());
+        if found != listed.sha256 {
+            bail!("{} has SHA256 {found}, apt states {}", path.display(), listed.sha256);
+        }
+        Ok(())
+    }
+
+    fn qualified(&self, package: &str) -> String {
+        format!("{package}:{}", self.arch.debian())
+    }
+
+    fn advice(&self, packages: &str) -> String {
+        let arch = self.arch.debian();
+        format!(
+            "apt does not find {packages} for {arch}: run 'apt-get update' (for another architecture first 'dpkg --add-architecture {arch}')"
+        )
+    }
+}
+
+/// Reads one line of `apt-get download --print-uris`: `'uri' file size SHA256:hash`.
+fn listed(line: &str) -> Result<Listed> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [_, file, _, hash] = words.as_slice() else { bail!("apt-get wrote '{line}'") };
+    let sha256 = hash.strip_prefix("SHA256:").with_context(|| format!("apt states no SHA256 for {file}"))?;
+    if file.contains('/') {
+        bail!("apt names the file '{file}', which is not a plain name");
+    }
+    Ok(Listed { file: (*file).to_owned(), sha256: sha256.to_owned() })
+}
+
+fn remove_if_there(path: &PathBuf) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sysclone_exec::Script;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_is_what_the_metapackage_depends_on() {
+        let script = Script::new().on(
+            "apt-cache show --no-all-versions linux-image-amd64:amd64",
+            "Package: linux-image-amd64\nDepends: linux-image-6.1.0-56-amd64 (= 6.1.192-2)\n",
+        );
+        let cache = tempfile::tempdir().unwrap();
+        let apt = Apt::new(&script, cache.path(), Arch::X86_64).unwrap();
+        assert_eq!(apt.newest_kernel().unwrap(), "linux-image-6.1.0-56-amd64");
+    }
+
+    #[test]
+    fn only_real_library_packages_are_taken_from_the_dependencies() {
+        let text =
+            "lvm2\n  Depends: libc6\n    dmsetup\nlibc6\nlibblkid1:ppc64el\n<libvirtual>\nperl\nlibgcc-s1\n";
+        let script = Script::new().on("apt-cache depends", text);
+        let cache = tempfile::tempdir().unwrap();
+        let apt = Apt::new(&script, cache.path(), Arch::Ppc64le).unwrap();
+        let found = apt.libraries_of(&["lvm2".into(), "libgcc-s1".into()]).unwrap();
+        assert_eq!(found, ["libblkid1", "libc6"]);
+    }
+
+    #[test]
+    fn a_cached_file_that_does_not_match_is_fetched_again_and_then_refused() {
+        let uri = "'http://d/x_1_amd64.deb' x_1_amd64.deb 4 SHA256:00\n";
+        let script = Script::new().on("apt-get", uri).on("apt-get", "");
+        let cache = tempfile::tempdir().unwrap();
+        std::fs::write(cache.path().join("x_1_amd64.deb"), "evil").unwrap();
+        let apt = Apt::new(&script, cache.path(), Arch::X86_64).unwrap();
+        assert!(apt.unpack(&["x".into()], cache.path()).is_err());
+        assert!(!cache.path().join("x_1_amd64.deb").exists());
+        assert_eq!(script.lines()[1], "apt-get -q -o APT::Sandbox::User=root download x:amd64");
+    }
+
+    #[test]
+    fn odd_answers_of_apt_are_errors() {
+        assert!(listed("'u' f 1 SHA256:ab").is_ok());
+        for line in ["'u' f 1", "'u' f 1 MD5Sum:ab", "'u' ../f 1 SHA256:ab"] {
+            assert!(listed(line).is_err(), "{line}");
+        }
+    }
+}
