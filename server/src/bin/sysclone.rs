@@ -1,0 +1,3 @@
+//! The command line `sysclone`. Wiring only.
+
+fn main() {}

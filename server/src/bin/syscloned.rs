@@ -1,0 +1,3 @@
+//! The daemon `syscloned`. Wiring only.
+
+fn main() {}
