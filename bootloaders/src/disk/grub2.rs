@@ -1,0 +1,157 @@
+//! GRUB 2 for BIOS: boot code in the MBR, core image in the BIOS boot partition or behind the MBR, by the clone's own
+//! `grub-install`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use sysclone_exec::{Command, Runner, Tool};
+
+use super::apply::ApplyError;
+use super::plan::BootloaderPlan;
+
+/// Names of GRUB's installer: upstream's and Debian's, then that of EL, SLES and Fedora; with GRUB's folder in
+/// `/boot`.
+const FAMILIES: &[(Tool, &str)] = &[(Tool("grub-install"), "grub"), (Tool("grub2-install"), "grub2")];
+/// Where installers are.
+const PROGRAM_DIRS: &[&str] = &["usr/sbin", "sbin", "usr/bin"];
+
+/// Runs the clone's `grub-install` for every disk of the plan.
+pub(super) fn install_bios(
+    plan: &BootloaderPlan,
+    root: &Path,
+    runner: &dyn Runner,
+) -> Result<(), ApplyError> {
+    let (installer, folder) = installer(root)?;
+    refresh_device_map(plan, &root.join("boot").join(folder).join("device.map"))?;
+    for disk in &plan.disks {
+        let command = Command::new(installer)
+            .arg("--target=i386-pc")
+            .arg(&disk.device)
+            // Open file descriptors of this process are none of LVM's business.
+            .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+            .in_root(root);
+        runner.run(&command)?;
+    }
+    Ok(())
+}
+
+fn installer(root: &Path) -> Result<(Tool, &'static str), ApplyError> {
+    let there = |tool: &Tool| PROGRAM_DIRS.iter().any(|dir| root.join(dir).join(tool.0).is_file());
+    FAMILIES.iter().copied().find(|(tool, _)| there(tool)).ok_or_else(|| ApplyError::NoInstaller {
+        names: FAMILIES.iter().map(|(tool, _)| tool.0).collect::<Vec<_>>().join(", "),
+        root: root.to_owned(),
+    })
+}
+
+/// A `device.map` that the golden client keeps names the golden client's disks; GRUB's tools would believe it.
+fn refresh_device_map(plan: &BootloaderPlan, path: &PathBuf) -> Result<(), ApplyError> {
+    if !path.is_file() {
+        return Ok(());
+    }
+    std::fs::write(path, device_map(plan)).map_err(|source| ApplyError::File { path: path.clone(), source })
+}
+
+fn device_map(plan: &BootloaderPlan) -> String {
+    let mut map = String::new();
+    for (number, disk) in plan.disks.iter().enumerate() {
+        writeln!(map, "(hd{number})\t{}", disk.device).expect("writing to a String does not fail");
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{LoaderDisk, apply};
+    use sysclone_exec::Script;
+    use sysclone_protocol::boot::Loader;
+
+    fn plan() -> BootloaderPlan {
+        let disk = |label: &str, device: &str| LoaderDisk {
+            label: label.into(),
+            device: device.into(),
+            core_partition: Some(format!("{device}1")),
+        };
+        BootloaderPlan {
+            loader: Loader::Grub2Bios,
+            disks: vec![disk("vda", "/dev/sda"), disk("vdb", "/dev/sdb")],
+        }
+    }
+
+    fn clone_root(installer: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("usr/sbin")).unwrap();
+        std::fs::write(root.path().join("usr/sbin").join(installer), "").unwrap();
+        root
+    }
+
+    #[test]
+    fn the_clones_own_installer_runs_between_mounts_and_unmounts() {
+        let root = clone_root("grub2-install");
+        let script = Script::lenient();
+        apply(&plan(), root.path(), &script).unwrap();
+        let at = root.path().display();
+        assert_eq!(
+            script.lines(),
+            [
+                format!("mount --bind /dev {at}/dev"),
+                format!("mount --bind /proc {at}/proc"),
+                format!("mount --bind /sys {at}/sys"),
+                format!("mount --bind /run {at}/run"),
+                format!("[in {at}] grub2-install --target=i386-pc /dev/sda"),
+                format!("[in {at}] grub2-install --target=i386-pc /dev/sdb"),
+                format!("umount {at}/run"),
+                format!("umount {at}/sys"),
+                format!("umount {at}/proc"),
+                format!("umount {at}/dev"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_failing_installer_leaves_no_mounts() {
+        let root = clone_root("grub-install");
+        let script = Script::new();
+        let script = ["mount", "mount", "mount", "mount", "umount", "umount", "umount", "umount"]
+            .iter()
+            .fold(script, |script, line| script.on(line, ""));
+        let error = apply(&plan(), root.path(), &script).unwrap_err().to_string();
+        assert!(error.contains("grub-install --target=i386-pc"), "{error}");
+        assert_eq!(script.lines().iter().filter(|line| line.starts_with("umount")).count(), 4);
+    }
+
+    #[test]
+    fn a_mount_that_fails_undoes_those_before_it() {
+        let root = clone_root("grub-install");
+        let script = Script::new().on("mount", "").on("umount", "");
+        apply(&plan(), root.path(), &script).unwrap_err();
+        let at = root.path().display();
+        assert_eq!(
+            script.lines(),
+            [
+                format!("mount --bind /dev {at}/dev"),
+                format!("mount --bind /proc {at}/proc"),
+                format!("umount {at}/dev")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clone_without_installer_is_named_as_such() {
+        let root = clone_root("other");
+        let error = apply(&plan(), root.path(), &Script::lenient()).unwrap_err().to_string();
+        assert!(error.contains("none of grub-install, grub2-install"), "{error}");
+    }
+
+    #[test]
+    fn a_device_map_is_made_true_but_never_added() {
+        let root = clone_root("grub-install");
+        apply(&plan(), root.path(), &Script::lenient()).unwrap();
+        assert!(!root.path().join("boot/grub/device.map").exists());
+        std::fs::create_dir_all(root.path().join("boot/grub")).unwrap();
+        std::fs::write(root.path().join("boot/grub/device.map"), "(hd0) /dev/disk/by-id/golden\n").unwrap();
+        apply(&plan(), root.path(), &Script::lenient()).unwrap();
+        let map = std::fs::read_to_string(root.path().join("boot/grub/device.map")).unwrap();
+        assert_eq!(map, "(hd0)\t/dev/sda\n(hd1)\t/dev/sdb\n");
+    }
+}

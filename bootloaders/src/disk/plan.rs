@@ -1,0 +1,232 @@
+//! Decides what must be written so that the machine starts from its disk. Pure, and complete before the first
+//! write: what cannot be done is refused while the disks are untouched.
+
+use std::collections::BTreeMap;
+
+use sysclone_protocol::boot::{BootFacts, Loader};
+use sysclone_protocol::inventory::Firmware;
+use sysclone_protocol::layout::{Layout, TableKind};
+
+/// GPT partition type of the place where GRUB keeps its core image on BIOS machines.
+const BIOS_GRUB: &str = "21686148-6449-6E6F-744E-656564454649";
+
+/// What is written outside of file systems, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootloaderPlan {
+    /// Loader family.
+    pub loader: Loader,
+    /// Disks that get its first stage.
+    pub disks: Vec<LoaderDisk>,
+}
+
+/// One disk that the firmware may start from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderDisk {
+    /// Label in the layout.
+    pub label: String,
+    /// Device node of the whole disk on this machine.
+    pub device: String,
+    /// Device node of the partition that holds GRUB's core image; none when it lies behind the MBR.
+    pub core_partition: Option<String>,
+}
+
+/// Why a captured machine's way of booting cannot be given to this one. Nothing has been written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The loader is of a family that this version does not install.
+    #[error(
+        "the golden client boots by {loader}, which is not supported yet by this version; the disks are untouched"
+    )]
+    Loader {
+        /// Loader family in words.
+        loader: &'static str,
+    },
+    /// The image was captured on other firmware than this machine has.
+    #[error(
+        "the golden client boots by PC BIOS but this machine was started by {firmware}; \
+         switch this machine's firmware to BIOS (legacy, CSM) mode"
+    )]
+    Firmware {
+        /// This machine's firmware in words.
+        firmware: &'static str,
+    },
+    /// No disk is known to carry the loader.
+    #[error("the image does not say which disk carries the boot loader; capture the golden client again")]
+    NoDisk,
+    /// A disk that carried the loader has no counterpart here.
+    #[error(
+        "the boot loader belongs on disk '{label}' of the layout, which was given no disk of this machine"
+    )]
+    DiskMissing {
+        /// Label in the layout.
+        label: String,
+    },
+    /// GPT without a place for the core image.
+    #[error(
+        "disk '{label}' of the layout has a GPT without a BIOS boot partition (type {BIOS_GRUB}), so GRUB for BIOS \
+         has no place on it"
+    )]
+    NoCorePartition {
+        /// Label in the layout.
+        label: String,
+    },
+}
+
+/// Plans the loader for a machine whose `devices` (layout disk label → device node) have been chosen.
+///
+/// # Errors
+/// The machine cannot be made to boot as the golden client did; the message says why.
+pub fn plan(
+    facts: &BootFacts,
+    layout: &Layout,
+    devices: &BTreeMap<String, String>,
+    firmware: Firmware,
+) -> Result<BootloaderPlan, PlanError> {
+    match facts.loader {
+        Loader::Grub2Bios => {}
+        Loader::Grub2Uefi | Loader::Grub2Ieee1275 | Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
+            return Err(PlanError::Loader { loader: loader_words(facts.loader) });
+        }
+    }
+    if firmware != Firmware::Bios {
+        return Err(PlanError::Firmware { firmware: firmware_words(firmware) });
+    }
+    if facts.loader_disks.is_empty() {
+        return Err(PlanError::NoDisk);
+    }
+    let disks = facts.loader_disks.iter().map(|label| loader_disk(label, layout, devices));
+    Ok(BootloaderPlan { loader: facts.loader, disks: disks.collect::<Result<_, _>>()? })
+}
+
+fn loader_disk(
+    label: &str,
+    layout: &Layout,
+    devices: &BTreeMap<String, String>,
+) -> Result<LoaderDisk, PlanError> {
+    let missing = || PlanError::DiskMissing { label: label.to_owned() };
+    let device = devices.get(label).ok_or_else(missing)?;
+    let disk = layout.disks.iter().find(|disk| disk.name == label).ok_or_else(missing)?;
+    let core_partition = match &disk.table {
+        Some(table) if table.kind == TableKind::Gpt => {
+            let core = table.partitions.iter().find(|p| p.type_id.eq_ignore_ascii_case(BIOS_GRUB));
+            let core = core.ok_or_else(|| PlanError::NoCorePartition { label: label.to_owned() })?;
+            Some(partition_node(device, core.number))
+        }
+        Some(_) | None => None,
+    };
+    Ok(LoaderDisk { label: label.to_owned(), device: device.clone(), core_partition })
+}
+
+fn partition_node(device: &str, number: u32) -> String {
+    let separator = if device.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{device}{separator}{number}")
+}
+
+fn loader_words(loader: Loader) -> &'static str {
+    match loader {
+        Loader::Grub2Bios => "GRUB 2 for BIOS",
+        Loader::Grub2Uefi => "GRUB 2 for UEFI",
+        Loader::Grub2Ieee1275 => "GRUB 2 for Open Firmware",
+        Loader::GrubLegacy => "GRUB 0.97",
+        Loader::Yaboot => "yaboot",
+        Loader::Unknown => "a loader that the capture did not recognise",
+    }
+}
+
+fn firmware_words(firmware: Firmware) -> &'static str {
+    match firmware {
+        Firmware::Bios => "PC BIOS",
+        Firmware::Uefi => "UEFI",
+        Firmware::OpenFirmware => "Open Firmware",
+        Firmware::Opal => "OPAL",
+        Firmware::Unknown => "unknown firmware",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sysclone_protocol::boot::Initramfs;
+    use sysclone_protocol::layout::{Disk, DiskRules, Grow, Partition, PartitionTable};
+
+    fn partition(number: u32, type_id: &str) -> Partition {
+        Partition {
+            number,
+            start_bytes: 1 << 20,
+            size_bytes: 1 << 20,
+            type_id: type_id.into(),
+            uuid: None,
+            name: None,
+            attributes: None,
+            bootable: false,
+            grow: Grow::Fixed,
+        }
+    }
+
+    fn layout(kind: TableKind, types: &[&str]) -> Layout {
+        let partitions = (1..).zip(types).map(|(n, t)| partition(n, t)).collect();
+        let disk = Disk {
+            name: "vda".into(),
+            size_bytes: 8 << 30,
+            sector_bytes: 512,
+            rules: DiskRules::default(),
+            table: Some(PartitionTable { kind, id: None, partitions }),
+        };
+        Layout { disks: vec![disk], ..Layout::default() }
+    }
+
+    fn facts(loader: Loader, disks: &[&str]) -> BootFacts {
+        BootFacts {
+            firmware: Firmware::Bios,
+            loader,
+            loader_disks: disks.iter().map(|d| (*d).to_owned()).collect(),
+            boot_device: None,
+            kernels: vec![],
+            initramfs: Initramfs::InitramfsTools,
+            kernel_cmdline: String::new(),
+        }
+    }
+
+    fn devices(device: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("vda".to_owned(), device.to_owned())])
+    }
+
+    #[test]
+    fn the_core_image_goes_where_the_golden_client_has_it() {
+        let grub = facts(Loader::Grub2Bios, &["vda"]);
+        for (kind, types, device, core) in [
+            (
+                TableKind::Gpt,
+                &["0FC63DAF-8483-4772-8E79-3D69D8477DE4", BIOS_GRUB][..],
+                "/dev/sda",
+                Some("/dev/sda2"),
+            ),
+            (TableKind::Gpt, &[BIOS_GRUB][..], "/dev/nvme0n1", Some("/dev/nvme0n1p1")),
+            (TableKind::Mbr, &["83"][..], "/dev/sda", None),
+        ] {
+            let plan = plan(&grub, &layout(kind, types), &devices(device), Firmware::Bios).unwrap();
+            assert_eq!(plan.disks[0].core_partition.as_deref(), core, "{device}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_boot_is_refused_before_any_write() {
+        let gpt = layout(TableKind::Gpt, &[BIOS_GRUB]);
+        let refuse = |facts: &BootFacts, layout: &Layout, firmware| {
+            plan(facts, layout, &devices("/dev/sda"), firmware).unwrap_err()
+        };
+        let bios = facts(Loader::Grub2Bios, &["vda"]);
+        let yaboot = refuse(&facts(Loader::Yaboot, &["vda"]), &gpt, Firmware::OpenFirmware).to_string();
+        assert!(yaboot.contains("yaboot, which is not supported yet by this version"), "{yaboot}");
+        assert_eq!(refuse(&bios, &gpt, Firmware::Uefi), PlanError::Firmware { firmware: "UEFI" });
+        assert_eq!(refuse(&facts(Loader::Grub2Bios, &[]), &gpt, Firmware::Bios), PlanError::NoDisk);
+        assert_eq!(
+            refuse(&facts(Loader::Grub2Bios, &["vdb"]), &gpt, Firmware::Bios),
+            PlanError::DiskMissing { label: "vdb".into() }
+        );
+        assert_eq!(
+            refuse(&bios, &layout(TableKind::Gpt, &["83"]), Firmware::Bios),
+            PlanError::NoCorePartition { label: "vda".into() }
+        );
+    }
+}
