@@ -1,0 +1,19 @@
+//! Machines, networks, consoles, daemons and disks, each with a deadline on everything that waits.
+
+pub mod cleanup;
+mod disk;
+mod machine;
+mod network;
+mod process;
+mod qmp;
+mod ssh;
+mod transcript;
+pub mod volumes;
+pub mod wait;
+
+pub use disk::{Bus, Disk, Loop, Mount};
+pub use machine::{Machine, Spec};
+pub use network::Network;
+pub use process::{Exit, Process, Readiness};
+pub use ssh::Ssh;
+pub use transcript::Transcript;
