@@ -2,4 +2,6 @@
 //! machine a clone, `capture` reads a golden client, `report` says once that a clone runs from its own disk.
 //! Threads and blocking I/O throughout.
 
+pub mod client;
 pub mod disk;
+pub mod drivers;

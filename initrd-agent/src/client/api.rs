@@ -1,0 +1,165 @@
+//! The agent's calls, as `sysclone_protocol::agent` lists them.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sysclone_image::PackId;
+use sysclone_protocol::agent::{
+    AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, InstallOrder, StagedPacks,
+};
+use sysclone_protocol::names::Secret;
+use ureq::Agent;
+
+use super::call::{CallError, answer, http_agent};
+use super::retry::{Patience, retry};
+
+/// The server, as one agent sees it. Cheap to clone; connections are shared.
+#[derive(Clone)]
+pub struct Client {
+    http: Agent,
+    base: String,
+    token: Option<Secret>,
+    patience: Patience,
+}
+
+impl Client {
+    /// A client of `server` (`https://address:port`), which must show a certificate under `ca_pem`.
+    ///
+    /// # Errors
+    /// The address is not `https`, or `ca_pem` holds no usable certificate.
+    pub fn new(server: &str, ca_pem: &str, patience: Patience) -> anyhow::Result<Self> {
+        let base = server.trim_end_matches('/').to_owned();
+        anyhow::ensure!(
+            base.starts_with("https://"),
+            "the server's address is {base}, which is not https://…"
+        );
+        let http = http_agent(ca_pem).with_context(|| format!("preparing to talk to {base}"))?;
+        Ok(Self { http, base, token: None, patience })
+    }
+
+    /// The same client, saying who it is.
+    #[must_use]
+    pub fn with_token(self, token: Secret) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The HTTP client, for pack sources.
+    #[must_use]
+    pub fn http(&self) -> &Agent {
+        &self.http
+    }
+
+    /// Trades the ticket for an order.
+    ///
+    /// # Errors
+    /// The server refused the ticket.
+    pub fn enroll(&self, request: &EnrollRequest) -> Result<InstallOrder, CallError> {
+        self.post("enroll", request)
+    }
+
+    /// Tells the server something.
+    ///
+    /// # Errors
+    /// The server does not know the token, or patience ended.
+    pub fn event(&self, event: &AgentEvent) -> Result<EventReply, CallError> {
+        self.post("event", event)
+    }
+
+    /// Says that the clone runs.
+    ///
+    /// # Errors
+    /// The server does not accept the report, or patience ended.
+    pub fn report(&self, report: &BootReport) -> Result<EventReply, CallError> {
+        self.post("report", report)
+    }
+
+    /// The signed manifest of the ordered generation.
+    ///
+    /// # Errors
+    /// The server has none, or patience ended.
+    pub fn manifest(&self) -> Result<Vec<u8>, CallError> {
+        Ok(self.get("manifest")?.1)
+    }
+
+    /// The signed manifest of the newest generation of the image being captured; none for the first.
+    ///
+    /// # Errors
+    /// The server refused, or patience ended.
+    pub fn parent(&self) -> Result<Option<Vec<u8>>, CallError> {
+        match self.get("parent") {
+            Ok((_, bytes)) => Ok(Some(bytes)),
+            Err(CallError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Packs that are safe on the server from a capture that did not finish.
+    ///
+    /// # Errors
+    /// The server refused, or patience ended.
+    pub fn staged(&self) -> Result<StagedPacks, CallError> {
+        let url = self.url("staged");
+        parse(&url, &self.get("staged")?.1)
+    }
+
+    /// Makes a pack safe on the server.
+    ///
+    /// # Errors
+    /// The server refused it (no room, wrong bytes), or patience ended.
+    pub fn put_pack(&self, id: &PackId, bytes: &[u8]) -> Result<(), CallError> {
+        let url = self.url(&format!("packs/{id}"));
+        retry("sending a pack", self.patience, || {
+            let request = self.authorise(self.http.put(&url)).header("Content-Type", OCTETS);
+            answer(&url, request.send(bytes)).map(drop)
+        })
+    }
+
+    /// Makes the captured generation visible.
+    ///
+    /// # Errors
+    /// The server refused the manifest, or patience ended.
+    pub fn post_manifest(&self, unsigned: &[u8]) -> Result<CaptureReply, CallError> {
+        let url = self.url("manifest");
+        let body = retry("sending the manifest", self.patience, || {
+            let request = self.authorise(self.http.post(&url)).header("Content-Type", OCTETS);
+            answer(&url, request.send(unsigned))
+        })?;
+        parse(&url, &body.1)
+    }
+
+    fn url(&self, call: &str) -> String {
+        format!("{}/agent/v1/{call}", self.base)
+    }
+
+    fn authorise<Kind>(&self, request: ureq::RequestBuilder<Kind>) -> ureq::RequestBuilder<Kind> {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {}", token.reveal())),
+            None => request,
+        }
+    }
+
+    fn get(&self, call: &'static str) -> Result<(u16, Vec<u8>), CallError> {
+        let url = self.url(call);
+        retry(call, self.patience, || answer(&url, self.authorise(self.http.get(&url)).call()))
+    }
+
+    fn post<Reply: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        body: &impl Serialize,
+    ) -> Result<Reply, CallError> {
+        let url = self.url(call);
+        let bytes = serde_json::to_vec(body).expect("wire types have text keys only and always encode");
+        let (_, reply) = retry(call, self.patience, || {
+            let request = self.authorise(self.http.post(&url)).header("Content-Type", "application/json");
+            answer(&url, request.send(&bytes[..]))
+        })?;
+        parse(&url, &reply)
+    }
+}
+
+const OCTETS: &str = "application/octet-stream";
+
+fn parse<Reply: DeserializeOwned>(url: &str, body: &[u8]) -> Result<Reply, CallError> {
+    serde_json::from_slice(body).map_err(|source| CallError::Garbled { url: url.to_owned(), source })
+}

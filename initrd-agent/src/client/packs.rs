@@ -1,0 +1,174 @@
+//! Packs over HTTP: ranged reads from several sources, uploads to the server.
+
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sysclone_image::{PackId, PackSink, PackSource};
+use ureq::Agent;
+
+use super::api::Client;
+use super::retry::{Backoff, Patience};
+
+/// A pack that every source says it does not have is asked for this often before it counts as missing, because a
+/// cache may say so while its own server restarts.
+const ROUNDS_WITHOUT: u32 = 3;
+
+/// Reads packs from whichever source answers. A read that breaks off goes on where it stopped, at the next source.
+pub struct HttpPacks {
+    http: Agent,
+    sources: Vec<String>,
+    patience: Patience,
+    /// The source that answered last.
+    preferred: AtomicUsize,
+    stop: Arc<AtomicBool>,
+}
+
+/// What one attempt at one source came to.
+enum Attempt {
+    Complete,
+    /// Broke off, or the source is away; what arrived is kept.
+    Broken(String),
+    /// The source does not have the pack.
+    Without(String),
+}
+
+impl HttpPacks {
+    /// Packs at the base URLs `sources`, best first. Setting `stop` ends every read with an error.
+    #[must_use]
+    pub fn new(http: &Agent, sources: Vec<String>, patience: Patience, stop: Arc<AtomicBool>) -> Self {
+        let sources = sources.iter().map(|s| s.trim_end_matches('/').to_owned()).collect();
+        Self { http: http.clone(), sources, patience, preferred: AtomicUsize::new(0), stop }
+    }
+
+    /// Tries sources until `attempt` is complete.
+    fn keep_trying(&self, pack: &PackId, mut attempt: impl FnMut(&str) -> Attempt) -> io::Result<()> {
+        let (began, mut backoff, mut rounds_without) = (Instant::now(), Backoff::default(), 0);
+        loop {
+            let (mut without, mut reason) = (0, String::from("there is no source"));
+            for step in 0..self.sources.len() {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(io::Error::other("the job was withdrawn"));
+                }
+                let index = (self.preferred.load(Ordering::Relaxed) + step) % self.sources.len();
+                match attempt(&format!("{}/{pack}", self.sources[index])) {
+                    Attempt::Complete => {
+                        self.preferred.store(index, Ordering::Relaxed);
+                        return Ok(());
+                    }
+                    Attempt::Broken(why) => reason = why,
+                    Attempt::Without(why) => {
+                        without += 1;
+                        reason = why;
+                    }
+                }
+            }
+            if without == self.sources.len() {
+                rounds_without += 1;
+                if rounds_without >= ROUNDS_WITHOUT {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+                }
+            }
+            if matches!(self.patience, Patience::For(limit) if began.elapsed() >= limit) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            self.wait(pack, &reason, backoff.pause());
+        }
+    }
+
+    fn wait(&self, pack: &PackId, reason: &str, pause: Duration) {
+        tracing::warn!(%pack, reason, pause_ms = pause.as_millis(), "pack not read yet, trying again");
+        std::thread::sleep(pause);
+    }
+}
+
+impl PackSource for HttpPacks {
+    fn read(&self, pack: &PackId, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(wanted);
+        if wanted == 0 {
+            return Ok(bytes);
+        }
+        self.keep_trying(pack, |url| read_more(&self.http, url, &range, &mut bytes))?;
+        Ok(bytes)
+    }
+
+    fn size(&self, pack: &PackId) -> io::Result<u64> {
+        let mut size = 0;
+        self.keep_trying(pack, |url| match self.http.head(url).call() {
+            Err(error) => Attempt::Broken(format!("{url}: {error}")),
+            Ok(response) => match (response.status().as_u16(), header(&response, "content-length")) {
+                (200, Some(length)) => match length.parse() {
+                    Ok(length) => {
+                        size = length;
+                        Attempt::Complete
+                    }
+                    Err(_) => Attempt::Broken(format!("{url}: says a length of '{length}'")),
+                },
+                (status, _) => refused(url, status),
+            },
+        })?;
+        Ok(size)
+    }
+}
+
+/// Appends to `bytes` what is still missing of `range`.
+fn read_more(http: &Agent, url: &str, range: &Range<u64>, bytes: &mut Vec<u8>) -> Attempt {
+    let start = range.start + bytes.len() as u64;
+    let last = range.end - 1;
+    let mut response = match http.get(url).header("Range", format!("bytes={start}-{last}")).call() {
+        Ok(response) => response,
+        Err(error) => return Attempt::Broken(format!("{url}: {error}")),
+    };
+    let status = response.status().as_u16();
+    if status != 206 {
+        return refused(url, status);
+    }
+    let expected = format!("bytes {start}-{last}/");
+    match header(&response, "content-range") {
+        Some(given) if given.starts_with(&expected) => {}
+        given => return Attempt::Broken(format!("{url}: sent {given:?} when asked for {expected}")),
+    }
+    let missing = range.end - start;
+    match response.body_mut().as_reader().take(missing).read_to_end(bytes) {
+        Ok(got) if got as u64 == missing => Attempt::Complete,
+        Ok(got) => {
+            Attempt::Broken(format!("{url}: the connection ended {} bytes early", missing - got as u64))
+        }
+        Err(error) => Attempt::Broken(format!("{url}: {error}")),
+    }
+}
+
+fn refused(url: &str, status: u16) -> Attempt {
+    match status {
+        403 | 404 | 410 | 416 => {
+            Attempt::Without(format!("{url}: the source does not have it (status {status})"))
+        }
+        _ => Attempt::Broken(format!("{url}: status {status}")),
+    }
+}
+
+fn header<'a, T>(response: &'a ureq::http::Response<T>, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// Sends captured packs to the server.
+pub struct UploadSink {
+    client: Client,
+}
+
+impl UploadSink {
+    /// Sends as `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+impl PackSink for UploadSink {
+    fn put(&mut self, id: &PackId, bytes: Vec<u8>) -> io::Result<()> {
+        self.client.put_pack(id, &bytes).map_err(io::Error::other)
+    }
+}
