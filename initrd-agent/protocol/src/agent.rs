@@ -33,6 +33,10 @@ pub struct EnrollRequest {
     pub inventory: Inventory,
     /// Agent version.
     pub agent_version: String,
+    /// Random text that the agent makes once per boot. When the answer was lost on the way, the same request with
+    /// the same text is answered again; without it a second request is refused as one with a used ticket.
+    #[serde(default)]
+    pub attempt: Option<Secret>,
 }
 
 /// What an enrolled node must do.
