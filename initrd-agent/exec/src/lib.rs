@@ -7,7 +7,7 @@ mod system;
 
 pub use command::{Command, ExecError, Output, Tool};
 pub use fake::Script;
-pub use system::{System, missing_tools};
+pub use system::{System, missing_tools, start_attached};
 
 /// Something that runs commands: the real [`System`], or a [`Script`] of recorded answers in tests.
 pub trait Runner: Send + Sync {

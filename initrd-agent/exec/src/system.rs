@@ -36,6 +36,19 @@ impl Runner for System {
     }
 }
 
+/// Starts a program on this process's own standard input, output and error and does not wait for it: for a
+/// supervisor's worker and a person's shell. Timeout and accepted statuses of `command` have no meaning here.
+///
+/// # Errors
+/// The program is not there or could not be started.
+pub fn start_attached(command: &Command) -> Result<Child, ExecError> {
+    let line = command.line();
+    tracing::debug!(command = line, "start");
+    let mut process = prepared(command);
+    process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    process.spawn().map_err(|source| ExecError::Start { line, source })
+}
+
 fn prepared(command: &Command) -> std::process::Command {
     let mut process = match &command.root {
         None => std::process::Command::new(&command.program),
@@ -149,6 +162,13 @@ mod tests {
     fn a_program_that_hangs_is_ended() {
         let error = System.run(&Command::new(SLEEP).arg("1000").timeout(SHORT)).unwrap_err();
         assert!(matches!(error, ExecError::Timeout { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_attached_program_runs_on_its_own() {
+        let mut child = start_attached(&Command::new(SLEEP).arg("0")).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(matches!(start_attached(&Command::new(Tool("no-such-tool"))), Err(ExecError::Start { .. })));
     }
 
     #[test]
