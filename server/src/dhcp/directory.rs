@@ -1,0 +1,72 @@
+//! What the DHCP server knows: its own facts, and who may have which address.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use sysclone_protocol::names::{Mac, NodeName};
+
+/// Finds the reservation of a machine. Called for every packet, so it must answer from memory.
+pub trait Directory: Send + Sync + 'static {
+    /// The reservation that belongs to this Ethernet address.
+    fn by_mac(&self, mac: &Mac) -> Option<Reservation>;
+
+    /// Why there is none, when more is known than that the address is nobody's: for instance that the node has no
+    /// `ip`, and the command that gives it one. Shown to the administrator.
+    fn why_not(&self, mac: &Mac) -> Option<String> {
+        let _ = mac;
+        None
+    }
+}
+
+impl Directory for HashMap<Mac, Reservation> {
+    fn by_mac(&self, mac: &Mac) -> Option<Reservation> {
+        self.get(mac).cloned()
+    }
+}
+
+/// The address of one node and what it is told with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// The node.
+    pub node: NodeName,
+    /// The interface it boots from.
+    pub mac: Mac,
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// Length of its network's prefix, 0 to 32.
+    pub prefix: u8,
+    /// Its way out of the network.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its DNS servers, best first.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// Its DNS domain.
+    pub domain: Option<String>,
+    /// The host name it is told.
+    pub hostname: String,
+    /// How it boots from the network.
+    pub netboot: NetBoot,
+}
+
+/// The `netboot` attribute of a node: which loader its firmware is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NetBoot {
+    /// iPXE, chained by ROMs that are not iPXE themselves.
+    #[default]
+    Xnba,
+    /// lpxelinux, the PXELINUX that speaks HTTP.
+    Pxe,
+    /// GRUB 2.
+    Grub2,
+}
+
+/// What a reply says about the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Its address on the provisioning network: server identifier, next server and host in URLs.
+    pub address: Ipv4Addr,
+    /// Port on which it serves boot files by HTTP.
+    pub http_port: u16,
+    /// How long a client may keep its address before it has to ask again. At most u32 seconds.
+    pub lease: Duration,
+}

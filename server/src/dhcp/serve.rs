@@ -1,0 +1,241 @@
+//! The socket around [`answer`]: receives, decides, sends, counts, logs.
+
+use std::mem::{Discriminant, discriminant};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+use sysclone_protocol::names::Mac;
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Decision, Destination, Kind, Replied, Silence, answer};
+use super::counters::Counters;
+use super::directory::{Directory, ServerFacts};
+use super::limit::Limit;
+
+/// Longest request read; Ethernet's MTU bounds real ones.
+const BUFFER: usize = 2048;
+/// Room for a rack that is switched on at once; the kernel may give less.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// A network that is down makes receiving fail at once, again and again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// The interface of the provisioning network. Without it the server hears every network of the machine and its
+    /// broadcasts leave where the kernel likes; right only for a machine with one interface.
+    pub interface: Option<String>,
+    /// Server port, 67. Relays are answered on it, clients on the one above.
+    pub port: u16,
+}
+
+/// Hears of every decision. Called from the server's task, so it must not block.
+pub trait Events: Send + Sync + 'static {
+    /// A reply was sent.
+    fn replied(&self, what: &Replied);
+    /// A packet was not answered.
+    fn silent(&self, mac: Option<Mac>, reason: &Silence);
+}
+
+/// Nobody listens.
+impl Events for () {
+    fn replied(&self, _what: &Replied) {}
+    fn silent(&self, _mac: Option<Mac>, _reason: &Silence) {}
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DhcpError {
+    /// The port or interface could not be taken.
+    #[error("listening for DHCP on port {port} of {}", interface.as_deref().unwrap_or("all interfaces"))]
+    Bind {
+        /// The port.
+        port: u16,
+        /// The interface.
+        interface: Option<String>,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A listening DHCP server.
+pub struct Server {
+    socket: UdpSocket,
+    port: u16,
+    facts: ServerFacts,
+    directory: Arc<dyn Directory>,
+    events: Arc<dyn Events>,
+    counters: Arc<Counters>,
+    said: Limit<(Option<Mac>, Said)>,
+}
+
+/// Things said about a machine, each at its own pace.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Said {
+    Silence(Discriminant<Silence>),
+    NoLoader,
+    Panic,
+    SendError,
+}
+
+impl Server {
+    /// Takes the port. Needs CAP_NET_BIND_SERVICE for port 67 and CAP_NET_RAW for an interface.
+    ///
+    /// # Errors
+    /// [`DhcpError::Bind`].
+    pub fn bind(
+        listen: &Listen,
+        facts: ServerFacts,
+        directory: Arc<dyn Directory>,
+    ) -> Result<Self, DhcpError> {
+        let socket = open(listen).map_err(|source| DhcpError::Bind {
+            port: listen.port,
+            interface: listen.interface.clone(),
+            source,
+        })?;
+        Ok(Self {
+            socket,
+            port: listen.port,
+            facts,
+            directory,
+            events: Arc::new(()),
+            counters: Arc::default(),
+            said: Limit::new(),
+        })
+    }
+
+    /// Tells `events` of every decision.
+    #[must_use]
+    pub fn with_events(mut self, events: Arc<dyn Events>) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// The packet counters, which go on counting while it runs.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Answers until `cancel`. A network that is down is waited for.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                received = self.socket.recv_from(&mut buffer) => received,
+            };
+            match received {
+                Ok((length, from)) => self.take(&buffer[..length], from).await,
+                Err(error) => {
+                    if self.said.say((None, Said::SendError), Instant::now()).is_some() {
+                        tracing::warn!(%error, "receiving DHCP packets failed");
+                    }
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, bytes: &[u8], from: SocketAddr) {
+        self.counters.packet();
+        tracing::trace!(%from, length = bytes.len(), "packet");
+        // One packet, whatever it makes the code do, must not end the service for the others.
+        let decision = catch_unwind(AssertUnwindSafe(|| answer(bytes, &*self.directory, &self.facts)));
+        let Ok(decision) = decision else {
+            self.counters.panicked();
+            if self.said.say((None, Said::Panic), Instant::now()).is_some() {
+                let packet = hex(bytes);
+                tracing::error!(%from, packet, "a packet made the server fail; please report it with these bytes");
+            }
+            return;
+        };
+        self.counters.decided(&decision);
+        match decision {
+            Decision::Reply { destination, bytes, what } => self.reply(destination, &bytes, &what).await,
+            Decision::Silent { reason, mac } => self.stay_silent(mac, &reason, from),
+        }
+    }
+
+    async fn reply(&mut self, destination: Destination, bytes: &[u8], what: &Replied) {
+        let client_port = self.port.saturating_add(1);
+        let to = match destination {
+            Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, client_port),
+            Destination::Client(address) => SocketAddrV4::new(address, client_port),
+            Destination::Relay(address) => SocketAddrV4::new(address, self.port),
+        };
+        let Replied { kind, node, mac, ip, client, boot_file, no_loader } = what;
+        if let Err(error) = self.socket.send_to(bytes, SocketAddr::V4(to)).await {
+            self.counters.not_sent();
+            if self.said.say((Some(*mac), Said::SendError), Instant::now()).is_some() {
+                tracing::warn!(%node, %mac, %to, %error, "a reply could not be sent");
+            }
+            return;
+        }
+        match kind {
+            Kind::Offer => tracing::debug!(%node, %mac, %ip, %client, ?boot_file, %to, "offered"),
+            Kind::Ack | Kind::Bootp => {
+                tracing::info!(%node, %mac, %ip, %client, boot_file, "address given");
+            }
+            Kind::Nak { reason } => tracing::warn!(%node, %mac, %reason, "address refused"),
+        }
+        if *no_loader && self.said.say((Some(*mac), Said::NoLoader), Instant::now()).is_some() {
+            tracing::warn!(
+                %node, %mac, %client,
+                "no loader is configured for this architecture yet; it was given its address only"
+            );
+        }
+        self.events.replied(what);
+    }
+
+    fn stay_silent(&mut self, mac: Option<Mac>, reason: &Silence, from: SocketAddr) {
+        let key = (mac, Said::Silence(discriminant(reason)));
+        if let Some(repeated) = self.said.say(key, Instant::now()) {
+            let shown = mac.map_or_else(|| "unreadable".to_owned(), |mac| mac.to_string());
+            match reason {
+                Silence::Unknown { .. } | Silence::Incomplete(_) | Silence::Declined { .. } => {
+                    tracing::warn!(mac = shown, repeated, %reason, "DHCP request not answered");
+                }
+                Silence::Malformed(_)
+                | Silence::Released { .. }
+                | Silence::OtherServer(_)
+                | Silence::NoAddress
+                | Silence::FromServer => {
+                    tracing::info!(mac = shown, %from, repeated, %reason, "DHCP packet not answered");
+                }
+            }
+        }
+        self.events.silent(mac, reason);
+    }
+}
+
+fn open(listen: &Listen) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_broadcast(true)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    if let Some(interface) = &listen.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    // Broadcasts are only delivered to sockets on the unspecified address.
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, listen.port).into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
+}
