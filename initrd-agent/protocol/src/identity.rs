@@ -52,6 +52,7 @@ pub const IDENTITY: &[IdentityItem] = &[
     item("/etc/iscsi/initiatorname.iscsi", Treatment::Dropped),
     item("/etc/krb5.keytab", Treatment::Dropped),
     item("/etc/sysclone/clone.toml", Treatment::Added),
+    item("/etc/sysclone/generation", Treatment::Added),
     item("/usr/lib/sysclone/sysclone-agent", Treatment::Added),
     item("/etc/systemd/system/sysclone-report.service", Treatment::Added),
     item("/etc/systemd/system/multi-user.target.wants/sysclone-report.service", Treatment::Added),
