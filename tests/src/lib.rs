@@ -15,5 +15,9 @@
 //! Everything that the lab puts on the host is taken back when its value is dropped, when a test panics and when
 //! the program is interrupted.
 
+pub mod compare;
+pub mod cycle;
 pub mod golden;
 pub mod lab;
+pub mod site;
+pub mod steps;

@@ -1,7 +1,7 @@
 //! What the making of a golden client needs of its own: device nodes with disk-like names, and fast room to work.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -34,9 +34,11 @@ pub(super) fn own_devices() -> Result<()> {
     for folder in ["disk/by-uuid", "mapper", "shm", "pts"] {
         fs::create_dir_all(dev.join(folder)).with_context(|| format!("creating {folder}"))?;
     }
-    let all = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
     for &(name, major, minor) in PLAIN {
-        mknodat(CWD, dev.join(name), FileType::CharacterDevice, all, makedev(major, minor))?;
+        let node = dev.join(name);
+        mknodat(CWD, &node, FileType::CharacterDevice, Mode::empty(), makedev(major, minor))?;
+        fs::set_permissions(&node, Permissions::from_mode(0o666))
+            .with_context(|| format!("opening up {name}"))?;
     }
     for minor in 0..LOOPS {
         let node = dev.join(format!("loop{minor}"));

@@ -51,6 +51,7 @@ pub(super) fn make(work: &Path, debs: &Path) -> Result<PathBuf> {
     let mut command = Command::new(MMDEBSTRAP)
         .args(["--mode=root", "--format=directory", "--variant=minbase", "--architectures=amd64"])
         .arg("--skip=download/empty,essential/unlink,cleanup/apt/cache")
+        .arg("--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"")
         .arg(format!("--setup-hook=sync-in {} /var/cache/apt/archives", debs.display()))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg(format!("--include={}", PACKAGES.join(",")));

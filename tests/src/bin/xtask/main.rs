@@ -1,16 +1,34 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod build;
+mod demo;
+mod setup;
+mod shell;
+mod test;
+mod tools;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use sysclone_tests::golden;
 
-/// Sets up, builds, demonstrates and tests sysclone.
+/// Sets up, builds, demonstrates and tests sysclone. Everything made goes to target/.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", version)]
 enum Task {
-    /// Makes the golden client (started by the other tasks in a mount namespace of its own).
+    /// Install the Debian packages that the build and the lab need, and check the host (root).
+    Setup,
+    /// Build the server, the static agent, and the kernel and initrd that machines boot.
+    Build,
+    /// Clone a running machine onto a blank one in the lab, and show it.
+    Demo(demo::Options),
+    /// Set up, lint and run all tests, the end-to-end suite included.
+    Test,
+    /// Run the end-to-end suite only.
+    E2e,
+    /// Make the golden client (started by the others in a mount namespace of its own).
     #[command(hide = true)]
     GoldenBuild {
         /// Where to put it.
@@ -18,17 +36,25 @@ enum Task {
         /// Where downloaded packages are kept.
         debs: PathBuf,
     },
-    /// Makes the golden client, or finds it in the cache, and prints where it is.
-    Golden { cache: PathBuf },
 }
 
-fn main() -> Result<()> {
-    match Task::parse() {
-        Task::GoldenBuild { folder, debs } => golden::build(&folder, &debs),
-        Task::Golden { cache } => {
-            let g = golden::Golden::prepare(&cache, &std::env::current_exe()?, |s| eprintln!("{s}"))?;
-            println!("{}", g.disk().display());
-            Ok(())
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::run(),
+        Task::Build => build::run().map(drop),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => test::run(),
+        Task::E2e => test::e2e(),
+        Task::GoldenBuild { folder, debs } => golden::build(&folder, &debs),
     }
 }
