@@ -2,6 +2,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod db;
 pub mod dhcp;
 pub mod noderange;
+pub mod state;
+pub mod trust;
 pub mod wire;

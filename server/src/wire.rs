@@ -33,6 +33,20 @@ pub enum ObjectType {
     Site,
 }
 
+impl ObjectType {
+    /// The type's word, as `-t` takes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Group => "group",
+            Self::Osimage => "osimage",
+            Self::Network => "network",
+            Self::Site => "site",
+        }
+    }
+}
+
 /// A noderange to be evaluated.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RangeRequest {

@@ -1,0 +1,335 @@
+//! Jobs: one deployment of one image generation onto one node each.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use sysclone_protocol::layout::DiskRules;
+use sysclone_protocol::names::{ImageRef, Mac, NodeName};
+
+use super::{Db, DbError, Tx, list, timestamp};
+use crate::state::{State, parse_phase, phase_word};
+use crate::trust::TokenHash;
+
+/// Rules per layout disk label.
+pub type RulesByLabel = BTreeMap<String, DiskRules>;
+
+/// A job to be armed.
+#[derive(Debug, Clone)]
+pub struct NewJob<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Whose it is.
+    pub node: &'a NodeName,
+    /// What it installs.
+    pub image: &'a ImageRef,
+    /// Interfaces that its ticket is bound to.
+    pub macs: &'a [Mac],
+    /// System UUID that its ticket is bound to, when the node's definition has one.
+    pub uuid: Option<&'a str>,
+    /// Disks to choose.
+    pub disk_rules: &'a RulesByLabel,
+    /// What its ticket is derived from.
+    pub nonce: &'a [u8],
+    /// Hash of its ticket.
+    pub ticket_hash: TokenHash,
+    /// When its ticket ends.
+    pub expires_at: Timestamp,
+    /// Who armed it.
+    pub created_by: &'a str,
+}
+
+/// A job as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub node: NodeName,
+    /// What it installs.
+    pub image: ImageRef,
+    /// Interfaces that its ticket is bound to.
+    pub macs: Vec<Mac>,
+    /// System UUID that its ticket is bound to.
+    pub uuid: Option<String>,
+    /// Disks to choose.
+    pub disk_rules: RulesByLabel,
+    /// What its ticket is derived from.
+    pub nonce: Vec<u8>,
+    /// When its ticket ends.
+    pub expires_at: Timestamp,
+    /// When its ticket was used.
+    pub consumed_at: Option<Timestamp>,
+    /// By which attempt, when the agent named it.
+    pub attempt: Option<TokenHash>,
+    /// Where it stands.
+    pub state: State,
+    /// Bytes done and in all of the phase, as of the last phase change.
+    pub progress: (u64, u64),
+    /// When it came into its state.
+    pub changed_at: Timestamp,
+}
+
+/// What the bearer of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Install the job's node.
+    Install,
+    /// Report the job's clone as running.
+    Report,
+}
+
+const COLUMNS: &str = "id, node, image, generation, macs, uuid, disk_rules, nonce, expires_at, consumed_at, \
+     attempt, state, phase, reason, done, total, changed_at";
+
+/// The job that says where a node stands: its newest that was not withdrawn.
+const CURRENT: &str = "seq IN (SELECT max(seq) FROM job WHERE state <> 'withdrawn' \
+     AND (?1 IS NULL OR node IN (SELECT value FROM json_each(?1))) GROUP BY node)";
+
+impl Db {
+    /// Where nodes stand: the newest job of each that was not withdrawn.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn current_jobs(&self, nodes: Option<&[String]>) -> Result<Vec<Job>, DbError> {
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE {CURRENT} ORDER BY node");
+        let rows = sqlx::query(&sql).bind(nodes.map(list)).fetch_all(&self.pool).await?;
+        rows.iter().map(Job::read).collect()
+    }
+
+    /// The job of one node.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn current_job(&self, node: &str) -> Result<Option<Job>, DbError> {
+        Ok(self.current_jobs(Some(&[node.to_owned()])).await?.pop())
+    }
+
+    /// The job that a token belongs to, and what the token is for.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn job_by_token(&self, token: &TokenHash) -> Result<Option<(Job, Role)>, DbError> {
+        for (column, role) in [("token_hash", Role::Install), ("report_hash", Role::Report)] {
+            let sql = format!("SELECT {COLUMNS} FROM job WHERE {column} = ?");
+            let row = sqlx::query(&sql).bind(&token.0[..]).fetch_optional(&self.pool).await?;
+            if let Some(row) = row {
+                return Ok(Some((Job::read(&row)?, role)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nodes that `nodeset offline` took off the network boot.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn offline(&self, nodes: Option<&[String]>) -> Result<Vec<String>, DbError> {
+        let sql = "SELECT node FROM offline WHERE ?1 IS NULL OR node IN (SELECT value FROM json_each(?1))";
+        Ok(sqlx::query_scalar(sql).bind(nodes.map(list)).fetch_all(&self.pool).await?)
+    }
+}
+
+impl Tx<'_> {
+    /// As [`Db::current_jobs`], as this transaction sees it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn current_jobs(&mut self, nodes: &[String]) -> Result<Vec<Job>, DbError> {
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE {CURRENT} ORDER BY node");
+        let rows = sqlx::query(&sql).bind(list(nodes)).fetch_all(&mut *self.tx).await?;
+        rows.iter().map(Job::read).collect()
+    }
+
+    /// A job by its id.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn job(&mut self, id: &str) -> Result<Option<Job>, DbError> {
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE id = ?");
+        let row = sqlx::query(&sql).bind(id).fetch_optional(&mut *self.tx).await?;
+        row.as_ref().map(Job::read).transpose()
+    }
+
+    /// The job that a ticket belongs to, whatever became of it.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn job_by_ticket(&mut self, ticket: &TokenHash) -> Result<Option<Job>, DbError> {
+        let sql = format!("SELECT {COLUMNS} FROM job WHERE ticket_hash = ?");
+        let row = sqlx::query(&sql).bind(&ticket.0[..]).fetch_optional(&mut *self.tx).await?;
+        row.as_ref().map(Job::read).transpose()
+    }
+
+    /// Stores a new job, armed.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<(), DbError> {
+        sqlx::query(
+            "INSERT INTO job (id, node, image, generation, macs, uuid, disk_rules, nonce, ticket_hash, \
+             expires_at, state, created_at, created_by, changed_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(job.id)
+        .bind(job.node.as_str())
+        .bind(job.image.name.as_str())
+        .bind(job.image.generation)
+        .bind(json(job.macs))
+        .bind(job.uuid)
+        .bind(json(job.disk_rules))
+        .bind(job.nonce)
+        .bind(&job.ticket_hash.0[..])
+        .bind(job.expires_at.as_millisecond())
+        .bind(State::Armed.word())
+        .bind(self.now.as_millisecond())
+        .bind(job.created_by)
+        .bind(self.now.as_millisecond())
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Writes a job's new state and how far its phase was.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn set_state(&mut self, id: &str, state: &State, progress: (u64, u64)) -> Result<(), DbError> {
+        let reason = match state {
+            State::Failed { reason, .. } => Some(reason.as_str()),
+            State::Armed
+            | State::Booting
+            | State::Installing(_)
+            | State::Finishing
+            | State::Rebooting
+            | State::Booted
+            | State::Withdrawn => None,
+        };
+        sqlx::query(
+            "UPDATE job SET state = ?, phase = ?, reason = ?, done = ?, total = ?, changed_at = ? WHERE id = ?",
+        )
+        .bind(state.word())
+        .bind(state.phase().map(phase_word))
+        .bind(reason)
+        .bind(i64::try_from(progress.0).unwrap_or(i64::MAX))
+        .bind(i64::try_from(progress.1).unwrap_or(i64::MAX))
+        .bind(self.now.as_millisecond())
+        .bind(id)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Burns a job's ticket: writes when, by which attempt, and the tokens that replace it.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn consume_ticket(
+        &mut self,
+        id: &str,
+        attempt: Option<TokenHash>,
+        (install, report): (TokenHash, TokenHash),
+    ) -> Result<(), DbError> {
+        sqlx::query(
+            "UPDATE job SET consumed_at = ?, attempt = ?, token_hash = ?, report_hash = ? WHERE id = ?",
+        )
+        .bind(self.now.as_millisecond())
+        .bind(attempt.map(|hash| hash.0.to_vec()))
+        .bind(&install.0[..])
+        .bind(&report.0[..])
+        .bind(id)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes what is known of a node's deployments; for nodes that are no longer defined.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn forget_jobs(&mut self, node: &str) -> Result<(), DbError> {
+        sqlx::query("DELETE FROM job WHERE node = ?").bind(node).execute(&mut *self.tx).await?;
+        self.set_offline(node, false).await
+    }
+
+    /// Takes a node off the network boot, or puts it back.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn set_offline(&mut self, node: &str, offline: bool) -> Result<(), DbError> {
+        let sql = if offline {
+            "INSERT INTO offline (node) VALUES (?) ON CONFLICT DO NOTHING"
+        } else {
+            "DELETE FROM offline WHERE node = ?"
+        };
+        sqlx::query(sql).bind(node).execute(&mut *self.tx).await?;
+        Ok(())
+    }
+}
+
+impl Job {
+    fn read(row: &SqliteRow) -> Result<Self, DbError> {
+        let node: String = row.try_get("node")?;
+        let image: String = row.try_get("image")?;
+        let hash = |bytes: Vec<u8>| {
+            let length = bytes.len();
+            bytes.try_into().map(TokenHash).map_err(|_| wrong("hash", &format!("{length} bytes")))
+        };
+        let attempt: Option<Vec<u8>> = row.try_get("attempt")?;
+        let consumed_at: Option<i64> = row.try_get("consumed_at")?;
+        let count = |column| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+        Ok(Self {
+            id: row.try_get("id")?,
+            node: node.parse().map_err(|_| wrong("node name", &node))?,
+            image: ImageRef {
+                name: image.parse().map_err(|_| wrong("image name", &image))?,
+                generation: row.try_get("generation")?,
+            },
+            macs: from_json("list of MAC addresses", &row.try_get::<String, _>("macs")?)?,
+            uuid: row.try_get("uuid")?,
+            disk_rules: from_json("disk rules", &row.try_get::<String, _>("disk_rules")?)?,
+            nonce: row.try_get("nonce")?,
+            expires_at: timestamp("ticket expiry", row.try_get("expires_at")?)?,
+            consumed_at: consumed_at.map(|at| timestamp("ticket use", at)).transpose()?,
+            attempt: attempt.map(hash).transpose()?,
+            state: read_state(row)?,
+            progress: (count("done")?, count("total")?),
+            changed_at: timestamp("state change", row.try_get("changed_at")?)?,
+        })
+    }
+}
+
+fn read_state(row: &SqliteRow) -> Result<State, DbError> {
+    let word: String = row.try_get("state")?;
+    let phase: Option<String> = row.try_get("phase")?;
+    let phase = || parse_phase(phase.as_deref().unwrap_or_default());
+    Ok(match word.as_str() {
+        "armed" => State::Armed,
+        "booting" => State::Booting,
+        "installing" => State::Installing(phase()),
+        "finishing" => State::Finishing,
+        "rebooting" => State::Rebooting,
+        "booted" => State::Booted,
+        "failed" => {
+            let reason: Option<String> = row.try_get("reason")?;
+            State::Failed { phase: phase(), reason: reason.unwrap_or_default() }
+        }
+        "withdrawn" => State::Withdrawn,
+        other => return Err(wrong("state", other)),
+    })
+}
+
+fn wrong(what: &'static str, value: &str) -> DbError {
+    DbError::Row { what, value: value.to_owned() }
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("values with text keys always encode")
+}
+
+fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|_| wrong(what, text))
+}

@@ -1,0 +1,120 @@
+//! Definitions: objects and their attributes, as text.
+
+use std::collections::BTreeMap;
+
+use super::{Db, DbError, Tx, list};
+use crate::wire::{ObjectType, Objects};
+
+/// The attributes of one object.
+pub type Attributes = BTreeMap<String, String>;
+
+impl Db {
+    /// All objects of a type, or those with these names.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn objects(&self, kind: ObjectType, names: Option<&[String]>) -> Result<Objects, DbError> {
+        let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
+            "SELECT o.name, a.attr, a.value FROM object o \
+             LEFT JOIN attribute a ON a.type = o.type AND a.name = o.name \
+             WHERE o.type = ?1 AND (?2 IS NULL OR o.name IN (SELECT value FROM json_each(?2)))",
+        )
+        .bind(kind.word())
+        .bind(names.map(list))
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(collect(rows))
+    }
+}
+
+impl Tx<'_> {
+    /// All objects of a type, or those with these names, as this transaction sees them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn objects(&mut self, kind: ObjectType, names: Option<&[String]>) -> Result<Objects, DbError> {
+        let rows: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
+            "SELECT o.name, a.attr, a.value FROM object o \
+             LEFT JOIN attribute a ON a.type = o.type AND a.name = o.name \
+             WHERE o.type = ?1 AND (?2 IS NULL OR o.name IN (SELECT value FROM json_each(?2)))",
+        )
+        .bind(kind.word())
+        .bind(names.map(list))
+        .fetch_all(&mut *self.tx)
+        .await?;
+        Ok(collect(rows))
+    }
+
+    /// Makes an object have exactly these attributes, whether it was there or not.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn put_object(
+        &mut self,
+        kind: ObjectType,
+        name: &str,
+        attributes: &Attributes,
+    ) -> Result<(), DbError> {
+        sqlx::query("INSERT INTO object (type, name) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(kind.word())
+            .bind(name)
+            .execute(&mut *self.tx)
+            .await?;
+        sqlx::query("DELETE FROM attribute WHERE type = ? AND name = ?")
+            .bind(kind.word())
+            .bind(name)
+            .execute(&mut *self.tx)
+            .await?;
+        for (attr, value) in attributes {
+            self.put_attribute(kind, name, (attr, value)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets one attribute of an object that is there.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn put_attribute(
+        &mut self,
+        kind: ObjectType,
+        name: &str,
+        (attr, value): (&str, &str),
+    ) -> Result<(), DbError> {
+        sqlx::query(
+            "INSERT INTO attribute (type, name, attr, value) VALUES (?, ?, ?, ?) \
+             ON CONFLICT DO UPDATE SET value = excluded.value",
+        )
+        .bind(kind.word())
+        .bind(name)
+        .bind(attr)
+        .bind(value)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes an object; answers whether it was there.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn remove_object(&mut self, kind: ObjectType, name: &str) -> Result<bool, DbError> {
+        let done = sqlx::query("DELETE FROM object WHERE type = ? AND name = ?")
+            .bind(kind.word())
+            .bind(name)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+fn collect(rows: Vec<(String, Option<String>, Option<String>)>) -> Objects {
+    let mut objects = Objects::new();
+    for (name, attr, value) in rows {
+        let object = objects.entry(name).or_default();
+        if let (Some(attr), Some(value)) = (attr, value) {
+            object.insert(attr, value);
+        }
+    }
+    objects
+}
