@@ -1,3 +1,7 @@
 //! The command line `sysclone`. Wiring only.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sysclone_server::cli::run(std::env::args_os())
+}

@@ -1,0 +1,312 @@
+//! What can be typed: verbs, options, and help with examples. Verbs and options keep xCAT's spelling.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::client::DEFAULT_SOCKET;
+
+/// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
+#[derive(Debug, Parser)]
+#[command(multicall = true, version)]
+pub(super) enum Program {
+    /// Clones running machines onto others over the network
+    #[command(version, disable_version_flag = true, arg_required_else_help = true)]
+    Sysclone(Sysclone),
+    #[command(flatten)]
+    Applet(Verb),
+}
+
+/// `sysclone <verb>`.
+#[derive(Debug, Args)]
+pub(super) struct Sysclone {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: (),
+}
+
+/// Everything that can be asked for.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Make object definitions
+    #[command(version, disable_version_flag = true, after_help = MKDEF_EXAMPLES)]
+    Mkdef(Mkdef),
+    /// Change object definitions, or make them
+    #[command(version, disable_version_flag = true, after_help = CHDEF_EXAMPLES)]
+    Chdef(Chdef),
+    /// List object definitions
+    #[command(version, disable_version_flag = true, after_help = LSDEF_EXAMPLES)]
+    Lsdef(Lsdef),
+    /// Remove object definitions
+    #[command(version, disable_version_flag = true, after_help = RMDEF_EXAMPLES)]
+    Rmdef(Rmdef),
+    /// Set what nodes do at their next network boot
+    #[command(version, disable_version_flag = true, after_help = NODESET_EXAMPLES)]
+    Nodeset(Nodeset),
+    /// Capture a running node as the next generation of an image
+    #[command(version, disable_version_flag = true, after_help = IMGCAPTURE_EXAMPLES)]
+    Imgcapture(Imgcapture),
+    /// Show where nodes stand
+    #[command(version, disable_version_flag = true, after_help = NODESTAT_EXAMPLES)]
+    Nodestat(Nodestat),
+    /// Show what happened
+    #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
+    Events(Events),
+    /// Follow nodes until all are booted or failed
+    #[command(version, disable_version_flag = true, after_help = WATCH_EXAMPLES)]
+    Watch(Watch),
+    /// Make links to this program, so that the verbs can be typed by their own names
+    #[command(after_help = LINKS_EXAMPLES)]
+    InstallLinks(InstallLinks),
+}
+
+/// Verbs that answer to their own names when linked to.
+pub(super) const APPLETS: [&str; 7] =
+    ["mkdef", "chdef", "lsdef", "rmdef", "nodeset", "imgcapture", "nodestat"];
+
+/// Options of every verb that talks to the daemon.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Socket of the daemon
+    #[arg(long, env = "SYSCLONE_SOCKET", default_value = DEFAULT_SOCKET, value_name = "PATH")]
+    pub(super) socket: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Say more
+    #[arg(short = 'V', long)]
+    pub(super) verbose: bool,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: (),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Mkdef {
+    #[command(flatten)]
+    pub(super) define: Define,
+    /// Replace definitions that exist
+    #[arg(short, long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Chdef {
+    #[command(flatten)]
+    pub(super) define: Define,
+}
+
+/// What mkdef and chdef have in common.
+#[derive(Debug, Args)]
+pub(super) struct Define {
+    #[command(flatten)]
+    pub(super) names: Names,
+    /// Add the values to lists
+    #[arg(short, long, conflicts_with = "minus")]
+    pub(super) plus: bool,
+    /// Take the values away from lists
+    #[arg(short, long)]
+    pub(super) minus: bool,
+    /// Noderange or object names, then attributes: attr=value, attr+=value, attr-=value
+    #[arg(value_name = "NAMES|ATTR=VALUE")]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Names {
+    /// Object type: node, group, osimage, network, site (node unless given)
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub(super) kind: Option<String>,
+    /// Object names, separated by commas; a noderange for nodes
+    #[arg(short = 'o', long = "object", value_name = "NAMES")]
+    pub(super) objects: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Lsdef {
+    #[command(flatten)]
+    pub(super) names: Names,
+    /// Objects of all types
+    #[arg(short, long, conflicts_with_all = ["kind", "objects", "words"])]
+    pub(super) all: bool,
+    /// Only these attributes, separated by commas; unset ones too
+    #[arg(short = 'i', value_name = "ATTRS")]
+    pub(super) attributes: Option<String>,
+    /// Whole definitions
+    #[arg(short, long, conflicts_with = "short")]
+    pub(super) long: bool,
+    /// Names only
+    #[arg(short, long, conflicts_with = "attributes")]
+    pub(super) short: bool,
+    /// One line for each attribute, with the object's name; needs -i
+    #[arg(short, long, requires = "attributes", conflicts_with = "stanza")]
+    pub(super) compress: bool,
+    /// As a stanza file
+    #[arg(short = 'z', long)]
+    pub(super) stanza: bool,
+    /// Only objects for which this holds: attr==value, attr!=value, attr=~regex, attr!~regex
+    #[arg(short = 'w', value_name = "CONDITION")]
+    pub(super) conditions: Vec<String>,
+    /// Noderange or object names
+    #[arg(value_name = "NAMES")]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rmdef {
+    #[command(flatten)]
+    pub(super) names: Names,
+    /// Noderange or object names
+    #[arg(value_name = "NAMES")]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Nodeset {
+    /// Nodes
+    pub(super) noderange: String,
+    /// boot, offline, stat, osimage, osimage=NAME or osimage=NAME@GENERATION
+    pub(super) state: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Imgcapture {
+    /// The golden client
+    pub(super) node: String,
+    /// Kind of image; sysclone is the only one
+    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "sysclone")]
+    pub(super) kind: String,
+    /// Osimage to make, or to make the next generation of
+    #[arg(short = 'o', long, value_name = "NAME")]
+    pub(super) osimage: Option<String>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Nodestat {
+    /// Nodes
+    pub(super) noderange: String,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    /// Only events of these nodes
+    pub(super) noderange: Option<String>,
+    /// Only events after the one with this number
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(super) after: i64,
+    /// Go on printing new ones, until interrupted
+    #[arg(short, long)]
+    pub(super) follow: bool,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Nodes
+    pub(super) noderange: String,
+    /// Give up after this time: 90, 90s, 30m, 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InstallLinks {
+    /// Directory for the links
+    #[arg(value_name = "DIRECTORY")]
+    pub(super) directory: PathBuf,
+    /// Replace what has these names there
+    #[arg(short, long)]
+    pub(super) force: bool,
+}
+
+/// Reads a whole number of seconds, minutes or hours.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("a number followed by s, m or h".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a whole number, with s, m or h after it".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
+}
+
+const MKDEF_EXAMPLES: &str = "\
+Examples:
+  mkdef -t node -o n[1-4] groups=compute,all arch=x86_64 netboot=xnba
+  mkdef n5 groups=all mac=52:54:00:00:00:05 ip=10.77.0.15
+  mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1";
+
+const CHDEF_EXAMPLES: &str = "\
+Examples:
+  chdef n1 ip=10.77.0.11 mac=52:54:00:00:00:01
+  chdef n1-n4 groups+=rack1 groups-=spare
+  chdef -p -t osimage -o demo otherpkgdir=/srv/packages
+  chdef -t site domain=cluster.example
+  chdef n1 installdisk=                 (unsets it)";
+
+const LSDEF_EXAMPLES: &str = "\
+Examples:
+  lsdef                                 names of all nodes
+  lsdef n1                              everything about n1
+  lsdef compute -i ip,mac -c            one line for each attribute
+  lsdef -t osimage                      names of all osimages
+  lsdef -t node -w netboot==pxe         nodes for which that holds
+  lsdef -a -l -z                        everything, as a stanza file";
+
+const RMDEF_EXAMPLES: &str = "\
+Examples:
+  rmdef n1-n4
+  rmdef -t osimage -o demo";
+
+const NODESET_EXAMPLES: &str = "\
+Examples:
+  nodeset rack[1-4] osimage=demo        the newest generation of demo, at the next network boot
+  nodeset n1 osimage=demo@3             its third generation
+  nodeset n1 boot                       no installation, boot from disk
+  nodeset all stat                      what is set now";
+
+const IMGCAPTURE_EXAMPLES: &str = "\
+Examples:
+  imgcapture golden -t sysclone -o demo
+  imgcapture golden -t sysclone -o demo --json   (one JSON document per line)";
+
+const NODESTAT_EXAMPLES: &str = "\
+Examples:
+  nodestat all
+  nodestat rack1 --json";
+
+const EVENTS_EXAMPLES: &str = "\
+Examples:
+  sysclone events
+  sysclone events rack1 --follow
+  sysclone events --after 120 --json";
+
+const WATCH_EXAMPLES: &str = "\
+Examples:
+  sysclone watch rack[1-4]
+  sysclone watch all --timeout 1h && echo all booted
+Exit status: 0 all booted, 1 a node failed or the time is over, 2 wrong usage.";
+
+const LINKS_EXAMPLES: &str = "\
+Examples:
+  sysclone install-links /usr/local/bin";

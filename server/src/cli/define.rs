@@ -1,0 +1,102 @@
+//! mkdef and chdef.
+
+use super::args::{Chdef, Define, Mkdef};
+use super::client::Client;
+use super::console::{Console, Exit, Usage};
+use super::objects::{self, Typed};
+use super::words;
+use crate::wire::{AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome};
+
+/// Makes definitions.
+pub(super) async fn make(args: &Mkdef, console: &mut Console) -> anyhow::Result<Exit> {
+    let action = if args.force { ChangeAction::Replace } else { ChangeAction::Create };
+    run(&args.define, action, console).await
+}
+
+/// Changes definitions; those that do not exist are made.
+pub(super) async fn change(args: &Chdef, console: &mut Console) -> anyhow::Result<Exit> {
+    run(&args.define, ChangeAction::Change, console).await
+}
+
+async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyhow::Result<Exit> {
+    let kind = words::one_type(args.names.kind.as_deref())?;
+    let words = words::split(&args.words, plain_action(args))?;
+    let text = objects::required(kind, args.names.objects.as_ref(), words.names)?;
+    if words.attributes.is_empty() {
+        let reason = "No object definitions have been created or modified: no attributes were specified.";
+        return Err(Usage(reason.to_owned()).into());
+    }
+    let client = Client::new(&args.common.socket);
+    let Typed { mut names, unknown } = objects::typed(&client, kind, &text).await?;
+    let is_new = new_names(&client, kind, &names, &unknown).await?;
+    names.extend(unknown);
+    let outcomes = sent(&client, (action, kind), names, words.attributes).await?;
+    if args.common.json {
+        return objects::show_json(&outcomes, console);
+    }
+    let made = if action == ChangeAction::Change { is_new } else { Vec::new() };
+    shown(&outcomes, &made, args.common.verbose, console)
+}
+
+fn plain_action(args: &Define) -> AttributeAction {
+    match (args.plus, args.minus) {
+        (true, _) => AttributeAction::Append,
+        (false, true) => AttributeAction::Subtract,
+        (false, false) => AttributeAction::Set,
+    }
+}
+
+/// Of the names, those that no object has yet.
+async fn new_names(
+    client: &Client,
+    kind: ObjectType,
+    names: &[String],
+    unknown: &[String],
+) -> anyhow::Result<Vec<String>> {
+    if kind == ObjectType::Node {
+        return Ok(unknown.to_vec());
+    }
+    let found = objects::named(client, kind, names).await?;
+    Ok(names.iter().filter(|name| !found.iter().any(|object| object.name == **name)).cloned().collect())
+}
+
+async fn sent(
+    client: &Client,
+    (action, kind): (ChangeAction, ObjectType),
+    names: Vec<String>,
+    attributes: Vec<AttributeChange>,
+) -> anyhow::Result<Vec<Outcome>> {
+    client.post("/api/v1/objects", &ChangeRequest { action, kind, names, attributes }).await
+}
+
+fn shown(
+    outcomes: &[Outcome],
+    made: &[String],
+    verbose: bool,
+    console: &mut Console,
+) -> anyhow::Result<Exit> {
+    let done: Vec<&str> =
+        outcomes.iter().filter(|outcome| outcome.result.is_ok()).map(|o| o.name.as_str()).collect();
+    for (name, error) in outcomes.iter().filter_map(|o| Some((&o.name, o.result.as_ref().err()?))) {
+        let named = error.contains(name.as_str());
+        console.error(&if named { error.clone() } else { format!("{name}: {error}") })?;
+    }
+    if verbose && !done.is_empty() {
+        console.line("The database was updated for the following objects:")?;
+        console.line(&done.join("\n"))?;
+    }
+    if !done.is_empty() {
+        console.line(&format!("{} object definitions have been created or modified.", done.len()))?;
+    }
+    let made: Vec<&str> = done.iter().copied().filter(|name| made.iter().any(|m| m == name)).collect();
+    if !made.is_empty() {
+        console.line(&format!("New object definitions '{}' have been created.", made.join(",")))?;
+    }
+    let failed = done.len() < outcomes.len();
+    if failed {
+        console.error(
+            "One or more errors occured when attempting to create or modify xCAT object definitions.",
+        )?;
+    }
+    Ok(Exit::failed_if(failed))
+}

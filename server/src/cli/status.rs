@@ -1,0 +1,133 @@
+//! nodestat, and how a node's state is said in one line.
+
+use std::fmt::Write;
+
+use sysclone_protocol::agent::Phase;
+
+use super::args::Nodestat;
+use super::client::Client;
+use super::console::{Console, Exit};
+use super::targets;
+use crate::wire::NodeStatus;
+
+/// Shows where nodes stand.
+pub(super) async fn run(args: &Nodestat, console: &mut Console) -> anyhow::Result<Exit> {
+    let client = Client::new(&args.common.socket);
+    let (nodes, missed) = targets::known(&client, &args.noderange, console).await?;
+    let found = of(&client, &nodes).await?;
+    if args.common.json {
+        console.json(&found)?;
+    } else {
+        for status in &found {
+            console.line(&format!("{}: {}", status.node, said(status)))?;
+        }
+    }
+    Ok(Exit::failed_if(missed))
+}
+
+/// Where the named nodes stand, in the order of their names.
+pub(super) async fn of(client: &Client, nodes: &[String]) -> anyhow::Result<Vec<NodeStatus>> {
+    let mut found: Vec<NodeStatus> = Vec::with_capacity(nodes.len());
+    for batch in targets::batches(nodes) {
+        found.extend(client.get::<Vec<NodeStatus>>(&format!("/api/v1/status?nodes={batch}")).await?);
+    }
+    found.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(found)
+}
+
+/// A state in words: `installing demo@3: pull 42 %`, `failed demo@3 in pull: disk error`.
+pub(super) fn said(status: &NodeStatus) -> String {
+    let mut text = steady(status);
+    if let Some(percent) = percent(status) {
+        write!(text, " {percent} %").expect("a string takes any text");
+    }
+    text
+}
+
+/// The same without what changes all the time.
+pub(super) fn steady(status: &NodeStatus) -> String {
+    let mut text = status.state.clone();
+    if let Some(image) = &status.image {
+        text.push_str(&format!(" {image}"));
+    }
+    if let Some(phase) = status.phase {
+        let before = if status.state == "failed" { " in " } else { ": " };
+        text.push_str(&format!("{before}{}", phase_word(phase)));
+    }
+    if let Some(reason) = &status.reason {
+        text.push_str(&format!("{}{reason}", if status.state == "failed" { ": " } else { ", " }));
+    }
+    text
+}
+
+/// How far the current phase is. A phase that has nothing to do is not shown as a part of nothing.
+pub(super) fn percent(status: &NodeStatus) -> Option<u64> {
+    let (done, total) = status.progress.filter(|(_, total)| *total > 0)?;
+    let percent = u128::from(done.min(total)) * 100 / u128::from(total);
+    Some(u64::try_from(percent).expect("at most 100"))
+}
+
+/// The phase as people know it.
+pub(super) fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => "start",
+        Phase::Probe => "probe",
+        Phase::Plan => "plan",
+        Phase::Clear => "clear",
+        Phase::Partition => "partition",
+        Phase::Assemble => "assemble",
+        Phase::Format => "format",
+        Phase::Mount => "mount",
+        Phase::Pull => "pull",
+        Phase::Identity => "identity",
+        Phase::Bootloader => "bootloader",
+        Phase::Verify => "verify",
+        Phase::Finish => "finish",
+        Phase::Capture => "capture",
+        Phase::Boot => "boot",
+        Phase::Unknown => "a later phase",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn node(name: &str, state: &str, phase: Option<Phase>) -> NodeStatus {
+        NodeStatus {
+            node: name.to_owned(),
+            state: state.to_owned(),
+            phase,
+            progress: None,
+            image: Some("demo@3".to_owned()),
+            reason: None,
+            since: "2026-01-02T03:04:05Z".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_state_is_said_in_one_line() {
+        let defined = NodeStatus { image: None, ..node("n1", "defined", None) };
+        assert_eq!(said(&defined), "defined");
+        let armed =
+            NodeStatus { reason: Some("waits for a network boot".into()), ..node("n1", "armed", None) };
+        assert_eq!(said(&armed), "armed demo@3, waits for a network boot");
+        let progress = Some((421, 1000));
+        let pulling = NodeStatus { progress, ..node("n1", "installing", Some(Phase::Pull)) };
+        assert_eq!(said(&pulling), "installing demo@3: pull 42 %");
+        let reason = Some("disk sda: I/O error".to_owned());
+        let failed = NodeStatus { reason, ..node("n1", "failed", Some(Phase::Pull)) };
+        assert_eq!(said(&failed), "failed demo@3 in pull: disk sda: I/O error");
+    }
+
+    #[test]
+    fn percents_stay_between_0_and_100() {
+        let at =
+            |progress| percent(&NodeStatus { progress: Some(progress), ..node("n1", "installing", None) });
+        for (progress, expected) in
+            [((0, 0), None), ((0, 5), Some(0)), ((9, 5), Some(100)), ((u64::MAX, u64::MAX), Some(100))]
+        {
+            assert_eq!(at(progress), expected);
+        }
+    }
+}
