@@ -1,0 +1,95 @@
+//! The mounted filesystems of a running machine (`proc_pid_mountinfo(5)`), with their use.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// One mounted filesystem on a block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// `major:minor` of its device.
+    pub device_number: String,
+    /// Source device as mounted.
+    pub source: String,
+    /// Mount point.
+    pub point: PathBuf,
+    /// Filesystem type.
+    pub kind: String,
+    /// Bytes in use.
+    pub used_bytes: u64,
+}
+
+/// Types on block devices that are kept; everything else is a pseudo or network filesystem.
+const REAL: &[&str] = &["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat"];
+
+/// The real filesystems of this machine, `/` first, each device once (bind mounts are not filesystems of their own).
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read, or a filesystem does not answer.
+pub fn real_mounts() -> anyhow::Result<Vec<Mount>> {
+    let table = std::fs::read("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    let mut mounts = parse_mounts(&String::from_utf8_lossy(&table));
+    for mount in &mut mounts {
+        let stat = rustix::fs::statvfs(&mount.point)
+            .with_context(|| format!("asking the filesystem at {} for its use", mount.point.display()))?;
+        mount.used_bytes = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
+    }
+    Ok(mounts)
+}
+
+fn parse_mounts(table: &str) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for line in table.lines() {
+        let Some(mount) = parse_line(line) else { continue };
+        // A later mount on the same point hides an earlier one.
+        mounts.retain(|m| m.point != mount.point);
+        if !mounts.iter().any(|m| m.device_number == mount.device_number) {
+            mounts.push(mount);
+        }
+    }
+    mounts.sort_by_key(|m| m.point.components().count());
+    mounts
+}
+
+/// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw`: only mounts of a filesystem's own root count.
+fn parse_line(line: &str) -> Option<Mount> {
+    let (front, back) = line.split_once(" - ")?;
+    let front: Vec<&str> = front.split(' ').collect();
+    let [_, _, device, root, point, ..] = front[..] else { return None };
+    let mut back = back.split(' ');
+    let (kind, source) = (back.next()?, back.next()?);
+    (REAL.contains(&kind) && root == "/" && source.starts_with('/')).then(|| Mount {
+        device_number: device.to_owned(),
+        source: unescape(source),
+        point: Path::new(&unescape(point)).to_owned(),
+        kind: kind.to_owned(),
+        used_bytes: 0,
+    })
+}
+
+/// Spaces, tabs, newlines and backslashes are written as octal escapes.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_real_filesystems_count_and_the_root_is_first() {
+        let table = "\
+24 1 253:2 / /var rw - xfs /dev/mapper/vg0-var rw
+22 1 253:1 / / rw,relatime shared:1 - ext4 /dev/mapper/vg0-root rw
+25 22 0:5 / /proc rw - proc proc rw
+26 22 254:2 / /boot rw - ext4 /dev/vda2 rw
+27 22 253:1 /srv /mnt/bind rw - ext4 /dev/mapper/vg0-root rw
+28 22 0:40 / /net rw - nfs4 server:/export rw
+29 22 8:1 / /a\\040b rw - ext4 /dev/sda1 rw
+";
+        let points: Vec<_> = parse_mounts(table).into_iter().map(|m| m.point.display().to_string()).collect();
+        assert_eq!(points, ["/", "/var", "/boot", "/a b"]);
+    }
+}
