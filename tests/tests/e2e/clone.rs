@@ -1,0 +1,121 @@
+//! A blank machine becomes the golden client's clone.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use sysclone_protocol::identity::{IDENTITY, IdentityItem, Treatment};
+use sysclone_tests::compare::{Difference, Tree, differences, is_named, unexplained};
+use sysclone_tests::cycle::{self, BOOT_LIMIT, IMAGE, TARGET, TARGET_BYTES};
+use sysclone_tests::lab::{Bus, Disk, Machine, wait};
+
+use crate::world::World;
+
+/// What the golden client itself writes between its capture and its shutdown, or the server puts there.
+const RUNTIME: &[&str] = &[
+    // Logins of the server and of the lab.
+    "/var/log/wtmp",
+    "/var/log/lastlog",
+    "/var/log/btmp",
+    // The agent that captured it.
+    "/var/lib/sysclone",
+];
+
+/// An installation with everything in it, on a busy machine.
+const INSTALL_LIMIT: Duration = Duration::from_secs(900);
+
+/// Installs while the server crashes in the middle of the pull, then compares the disks before the clone has booted.
+pub(crate) fn install_and_compare(world: &mut World<'_>) -> Result<()> {
+    cycle::arm(&world.site)?;
+    let disk = world.blank("target.img", TARGET_BYTES)?;
+    let machine = world.start_target(vec![disk], "install")?;
+    crash_in_the_middle(world, &machine)?;
+    cycle::follow(&world.site, &machine, &["rebooting"], &world.steps)?;
+    machine.wait_exit(INSTALL_LIMIT)?;
+    compare(world)
+}
+
+fn crash_in_the_middle(world: &mut World<'_>, machine: &Machine) -> Result<()> {
+    wait::until("a pull that is under way", INSTALL_LIMIT, || {
+        machine.check_running()?;
+        let status = world.site.status(TARGET)?;
+        ensure!(status.state != "failed", "failed: {}", status.reason.unwrap_or_default());
+        let pulling = status.phase.as_deref() == Some("pull");
+        let begun = status.progress.is_some_and(|(done, total)| done > 0 && done < total);
+        ensure!(status.state != "rebooting", "the pull was over before it could be disturbed");
+        Ok((pulling && begun).then_some(()))
+    })
+    .with_context(|| format!("console:\n{}", machine.console().tail()))?;
+    world.steps.run("crashing and restarting syscloned", || world.site.crash_and_restart())
+}
+
+fn compare(world: &World<'_>) -> Result<()> {
+    let scratch = world.network.scratch();
+    let found = world.steps.run("comparing the disks", || {
+        let golden = Tree::open(&world.golden_disk(), &scratch.join("mnt-golden"))?;
+        let clone = Tree::open(&world.target_disk(), &scratch.join("mnt-clone"))?;
+        differences(golden.root(), clone.root())
+    })?;
+    for Difference { path, what } in &found {
+        world.steps.say(&format!("  {what}  {path}"));
+    }
+    let mut allowed: Vec<&str> = IDENTITY.iter().map(|item| item.pattern).collect();
+    allowed.extend(RUNTIME);
+    let left = unexplained(&found, &allowed);
+    ensure!(left.is_empty(), "{} differences beside the identity list: {left:#?}", left.len());
+    for IdentityItem { pattern, .. } in IDENTITY.iter().filter(|item| must_differ(item)) {
+        ensure!(found.iter().any(|d| is_named(pattern, &d.path)), "{pattern} is the same on both");
+    }
+    Ok(())
+}
+
+/// Of the identity list, what a Debian golden client has and a clone must have another one of.
+fn must_differ(item: &IdentityItem) -> bool {
+    let here = ["/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/ssh/ssh_host_*"];
+    item.treatment == Treatment::Added || here.contains(&item.pattern)
+}
+
+/// Switches the clone on as it is: its card's ROM first, and the server says to boot from the disk.
+fn switch_on(world: &World<'_>, log: &str) -> Result<Machine> {
+    let logs = world.logs.join(log);
+    std::fs::create_dir_all(&logs).context("creating the log folder")?;
+    let disk = Disk::existing(&world.target_disk(), Bus::Nvme);
+    cycle::target(vec![disk], &logs).start(world.network)
+}
+
+pub(crate) fn boot(world: &mut World<'_>) -> Result<()> {
+    let machine = switch_on(world, "first-boot")?;
+    let status = cycle::follow(&world.site, &machine, &["booted"], &world.steps)?;
+    ensure!(status.image == Some(format!("{IMAGE}@1")), "it runs {:?}", status.image);
+    let ssh = cycle::target_ssh(world.network, &world.golden);
+    ssh.wait_ready(&machine, BOOT_LIMIT)?;
+    for (question, expected) in [
+        ("hostname", TARGET),
+        ("findmnt --noheadings --output FSTYPE /", "ext4"),
+        ("findmnt --noheadings --output FSTYPE /var", "xfs"),
+        ("findmnt --noheadings --output SOURCE /var", "/dev/mapper/vg0-var"),
+        ("getcap /srv/awkward/capable", "cap_net_bind_service,cap_net_raw=ep"),
+        ("systemctl is-system-running --wait", "running"),
+    ] {
+        let answer = ssh.run(question)?;
+        ensure!(answer.contains(expected), "{question}: {answer:?} has no {expected:?}");
+    }
+    // The token that let it report is used up, and gone.
+    let token = ssh.run(
+        "test -e /etc/systemd/system/multi-user.target.wants/sysclone-report.service && echo there; true",
+    )?;
+    ensure!(token.trim().is_empty(), "the clone would report at every boot");
+    // A clean shutdown, so that the next case boots a sound disk.
+    drop(ssh.run("systemctl poweroff"));
+    machine.wait_exit(BOOT_LIMIT).map(drop)
+}
+
+pub(crate) fn boot_again(world: &mut World<'_>) -> Result<()> {
+    let before = world.target_events()?;
+    let machine = switch_on(world, "boot-again")?;
+    let ssh = cycle::target_ssh(world.network, &world.golden);
+    ssh.wait_ready(&machine, BOOT_LIMIT)?;
+    let state = world.site.status(TARGET)?.state;
+    ensure!(state == "booted", "the node is {state}");
+    world.steps.say(&format!("  {} new events", world.target_events()? - before));
+    machine.power_off()
+}
