@@ -211,6 +211,8 @@ pub struct CaptureOrder {
     pub image: ImageRef,
     /// Image key, 32 bytes as base64.
     pub image_key: Secret,
+    /// Ed25519 public key that signs manifests, base64; the generation before is reused only when it opens with it.
+    pub manifest_key: String,
     /// Base URL that serves packs.
     pub pack_source: String,
     /// Exclude patterns of this image beside the built-in ones.
