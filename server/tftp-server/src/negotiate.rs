@@ -37,7 +37,8 @@ pub(crate) fn negotiate(options: &[RawOption<'_>], size: u64, largest_block: usi
         .filter(|n| (1..=65535).contains(n))
         .map(|n| n.min(MAX_WINDOW).min(MAX_WINDOW_BYTES / block).max(1));
     let timeout = number(options, "timeout").filter(|n| (1..=255).contains(n));
-    let tsize = number(options, "tsize").map(|_| size);
+    // curl ends the transfer when it is told the size 0; without the option it finds the file empty by itself.
+    let tsize = number(options, "tsize").map(|_| size).filter(|size| *size > 0);
 
     let mut accepted = Vec::new();
     for (name, value) in
@@ -102,6 +103,12 @@ mod tests {
             let terms = agreed(&[(name, value)]);
             assert_eq!(terms.accepted.first().map(|(_, v)| *v), accepted, "{name}={value}");
         }
+    }
+
+    #[test]
+    fn the_size_of_an_empty_file_is_not_told() {
+        let options = [(&b"tsize"[..], &b"0"[..])];
+        assert_eq!(negotiate(&options, 0, 1468).accepted, []);
     }
 
     #[test]
