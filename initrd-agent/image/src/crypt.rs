@@ -12,9 +12,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use sysclone_protocol::names::Secret;
 use zeroize::Zeroizing;
 
-/// Bytes that sealing adds to a frame (the Poly1305 tag).
-pub(crate) const TAG_BYTES: usize = 16;
-
 /// Separates pack keys from every other use of an image key.
 const PACK_KEY_CONTEXT: &str = "sysclone image format 1: pack key";
 
@@ -157,7 +154,7 @@ mod tests {
     fn a_sealed_frame_opens_only_with_its_key_salt_number_and_bytes() {
         let mut sealed = b"content".to_vec();
         key().pack_key(&[1; 32]).seal(Part::Frame(3), &mut sealed);
-        assert_eq!(sealed.len(), 7 + TAG_BYTES);
+        assert_eq!(sealed.len(), 7 + 16);
         let open = |key: &ImageKey, salt: u8, part: Part, bytes: &[u8]| {
             key.pack_key(&[salt; 32]).open(part, &mut bytes.to_vec()).map(<[u8]>::to_vec)
         };

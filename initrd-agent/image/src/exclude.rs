@@ -178,11 +178,14 @@ fn parse_set(bytes: &[u8]) -> Option<(Token, &[u8])> {
     Some((Token::Set { negated, ranges }, &body[end + 1..]))
 }
 
+/// A place to come back to: the token after a star, and how far the star has reached.
+type Mark = Option<(usize, usize)>;
+
 /// Matches with two marks to come back to: the last `*`, and the last `**`. Time is at most pattern × path per
 /// `**` in the pattern.
 fn matches(tokens: &[Token], path: &[u8]) -> bool {
     let (mut token, mut at) = (0, 0);
-    let (mut star, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut star, mut double): (Mark, Mark) = (None, None);
     loop {
         let advanced = match (tokens.get(token), path.get(at)) {
             (None, None) => return true,

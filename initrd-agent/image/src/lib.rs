@@ -7,14 +7,18 @@
 
 mod apply;
 mod capture;
+mod chunk;
 mod crypt;
 mod entry;
 mod exclude;
 mod id;
+mod inode;
 mod manifest;
 mod pack;
 pub mod sign;
 mod store;
+mod tree;
+mod walk;
 
 pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, apply};
 pub use capture::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, capture};
@@ -22,6 +26,6 @@ pub use crypt::{ImageKey, KeyError};
 pub use entry::{Content, Entry, EntryKind, Extent, FileData, InodeFlags, Meta, Origin, Time, Xattr};
 pub use exclude::{ExcludeError, Excludes, VOLATILE};
 pub use id::{ChunkHash, IdError, PackId};
-pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, OsIdentity, Pack};
+pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
 pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
 pub use store::{Damage, PutOutcome, Store, StoreError, VerifyReport};
