@@ -62,30 +62,34 @@ impl<'a> Apt<'a> {
     /// apt does not know it.
     pub fn newest_kernel(&self) -> Result<String> {
         let meta = self.arch.kernel_package();
-        let show = Command::new(APT_CACHE).args(["show", "--no-all-versions"]).arg(self.qualified(meta));
-        let text = self.runner.run(&show).with_context(|| self.advice(meta))?.text();
-        let depends = text.lines().find_map(|line| line.strip_prefix("Depends: "));
-        let kernel = depends.and_then(|d| d.split([',', ' ']).find(|p| p.starts_with("linux-image-")));
+        let text = self.show(&[meta.to_owned()])?;
+        let kernel = text.lines().flat_map(dependencies).find(|name| name.starts_with("linux-image-"));
         kernel.map(str::to_owned).with_context(|| format!("package {meta} depends on no kernel"))
     }
 
-    /// The library packages that `packages` depend on, directly or not.
+    /// The library packages that `packages` depend on, directly or by other libraries. Where a dependency leaves a
+    /// choice the first is taken, as apt does: the others may hold the same file with other content.
     ///
     /// # Errors
     /// apt does not know one of the packages.
     pub fn libraries_of(&self, packages: &[String]) -> Result<Vec<String>> {
-        let only = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
-        let depends = Command::new(APT_CACHE)
-            .args(["depends", "--recurse"])
-            .args(only.map(|kind| format!("--no-{kind}")))
-            .args(packages.iter().map(|p| self.qualified(p)));
-        let text = self.runner.run(&depends).with_context(|| self.advice(&packages.join(" ")))?.text();
-        // Unindented lines are packages; `<name>` is virtual; one of another architecture carries it after a colon.
-        let library = |line: &&str| line.starts_with("lib") || line.starts_with("zlib");
-        let names = text.lines().filter(library).filter_map(|l| l.split(':').next());
-        let given: BTreeSet<&str> = packages.iter().map(String::as_str).collect();
-        let libraries: BTreeSet<&str> = names.filter(|name| !given.contains(name)).collect();
-        Ok(libraries.into_iter().map(str::to_owned).collect())
+        let mut known: BTreeSet<String> = packages.iter().cloned().collect();
+        let (mut libraries, mut asked) = (Vec::new(), packages.to_vec());
+        while !asked.is_empty() {
+            let text = self.show(&asked)?;
+            let names = text.lines().flat_map(dependencies).filter(|name| is_library(name));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            asked = names.into_iter().filter(|name| known.insert(name.clone())).collect();
+            libraries.extend(asked.iter().cloned());
+        }
+        libraries.sort();
+        Ok(libraries)
+    }
+
+    fn show(&self, packages: &[String]) -> Result<String> {
+        let names = packages.iter().map(|p| self.qualified(p));
+        let show = Command::new(APT_CACHE).args(["show", "--no-all-versions"]).args(names);
+        Ok(self.runner.run(&show).with_context(|| self.advice(&packages.join(" ")))?.text())
     }
 
     /// Downloads what is not in the cache, compares every file with apt's checksum, and unpacks all into `root`.
@@ -166,6 +170,22 @@ impl<'a> Apt<'a> {
     }
 }
 
+/// The packages that a line of a package description depends on; nothing for other lines.
+fn dependencies(line: &str) -> impl Iterator<Item = &str> {
+    let list =
+        line.strip_prefix("Depends: ").or_else(|| line.strip_prefix("Pre-Depends: ")).unwrap_or_default();
+    // `name:arch (>= version) | other, …`
+    list.split(',')
+        .filter_map(|d| d.split(['|', '(', ':']).next())
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+}
+
+/// Debian Policy 8.1: packages of shared libraries are called lib…; zlib1g is older than that.
+fn is_library(package: &str) -> bool {
+    package.starts_with("lib") || package.starts_with("zlib")
+}
+
 /// Reads one line of `apt-get download --print-uris`: `'uri' file size SHA256:hash`.
 fn listed(line: &str) -> Result<Listed> {
     let words: Vec<&str> = line.split(' ').collect();
@@ -208,14 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn only_real_library_packages_are_taken_from_the_dependencies() {
-        let text =
-            "lvm2\n  Depends: libc6\n    dmsetup\nlibc6\nlibblkid1:ppc64el\n<libvirtual>\nperl\nlibgcc-s1\n";
-        let script = Script::new().on("apt-cache depends", text);
+    fn libraries_are_followed_and_of_a_choice_the_first_is_taken() {
+        let script = Script::new()
+            .on("apt-cache show --no-all-versions lvm2:ppc64el libgcc-s1:ppc64el", "Package: lvm2\nPre-Depends: libc6 (>= 2.36)\nDepends: dmsetup (>= 2), libsystemd0 | libelogind0 (>= 1), zlib1g:any\n")
+            .on("apt-cache show --no-all-versions libc6:ppc64el libsystemd0:ppc64el zlib1g:ppc64el", "Depends: libgcc-s1, libcrypt1\n")
+            .on("apt-cache show --no-all-versions libcrypt1:ppc64el", "Depends: libc6\n");
         let cache = tempfile::tempdir().unwrap();
         let apt = Apt::new(&script, cache.path(), Arch::Ppc64le).unwrap();
         let found = apt.libraries_of(&["lvm2".into(), "libgcc-s1".into()]).unwrap();
-        assert_eq!(found, ["libblkid1", "libc6"]);
+        assert_eq!(found, ["libc6", "libcrypt1", "libsystemd0", "zlib1g"]);
     }
 
     #[test]

@@ -28,31 +28,11 @@ pub const GRUB_PC: &str = "grub2/i386-pc/core.0";
 
 /// What GRUB's core holds: network, the commands that configurations use, and what chaining to a disk needs. Nothing
 /// is loaded later, so that the core and its configuration are the only files that travel by TFTP.
-const GRUB_MODULES: [&str; 21] = [
-    "pxe",
-    "net",
-    "tftp",
-    "http",
-    "normal",
-    "configfile",
-    "linux",
-    "echo",
-    "test",
-    "true",
-    "sleep",
-    "regexp",
-    "minicmd",
-    "reboot",
-    "halt",
-    "boot",
-    "chain",
-    "biosdisk",
-    "part_msdos",
-    "part_gpt",
-    "all_video",
-];
+const GRUB_MODULES: &str = "pxe net tftp http normal configfile linux echo test true sleep regexp minicmd reboot halt \
+    boot chain biosdisk part_msdos part_gpt all_video memdisk tar";
 
-/// What GRUB does first: fetch the machine's own configuration, over and over until one ends in starting something.
+/// What GRUB does first. It lies as a file in a memory disk inside the core, because the text that a core can carry
+/// without one is read by GRUB's rescue parser, which knows no loops.
 const GRUB_START: &str = include_str!("../lists/grub-start.cfg");
 
 /// All loaders with their published names, from packages unpacked in `tree`.
@@ -70,16 +50,58 @@ pub fn collect(runner: &dyn Runner, tree: &Tree) -> Result<Vec<(String, Vec<u8>)
 
 fn grub_pc(runner: &dyn Runner, modules: &Path) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir().context("creating a temporary directory")?;
-    let (start, core) = (dir.path().join("start.cfg"), dir.path().join("core.0"));
-    std::fs::write(&start, GRUB_START).with_context(|| format!("writing {}", start.display()))?;
+    let (disk, core) = (dir.path().join("disk.tar"), dir.path().join("core.0"));
+    std::fs::write(&disk, tar("boot/grub/grub.cfg", GRUB_START.as_bytes()))
+        .with_context(|| format!("writing {}", disk.display()))?;
     let make = Command::new(GRUB_MKIMAGE)
-        .args(["--format=i386-pc-pxe", "--prefix=/grub2", "--compression=auto", "--directory"])
+        .args(["--format=i386-pc-pxe", "--prefix=(memdisk)/boot/grub", "--compression=auto", "--directory"])
         .arg(modules)
-        .arg("--config")
-        .arg(&start)
+        .arg("--memdisk")
+        .arg(&disk)
         .arg("--output")
         .arg(&core)
-        .args(GRUB_MODULES);
+        .args(GRUB_MODULES.split_ascii_whitespace());
     runner.run(&make).context("making GRUB's network core")?;
     read(&core)
+}
+
+/// A tar archive (POSIX ustar) of one file, owned by root, of time 0.
+fn tar(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut header = [0_u8; 512];
+    let mut put =
+        |offset: usize, text: &str| header[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{:011o}", data.len()));
+    put(136, "00000000000");
+    // The checksum counts its own field as spaces.
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar");
+    put(263, "00");
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut archive = header.to_vec();
+    archive.extend_from_slice(data);
+    // The last block is filled up, and two empty blocks end the archive.
+    archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
+    archive
+}
+
+#[cfg(test)]
+mod tests {
+    use sysclone_exec::System;
+
+    use super::*;
+
+    #[test]
+    fn gnu_tar_reads_the_memory_disk() {
+        let archive = tar("boot/grub/grub.cfg", GRUB_START.as_bytes());
+        let out = System
+            .run(&Command::new(Tool("tar")).args(["-xO", "boot/grub/grub.cfg"]).stdin(archive))
+            .unwrap();
+        assert_eq!(out.text(), GRUB_START);
+    }
 }
