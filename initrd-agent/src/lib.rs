@@ -2,6 +2,18 @@
 //! machine a clone, `capture` reads a golden client, `report` says once that a clone runs from its own disk.
 //! Threads and blocking I/O throughout.
 
+pub mod capture;
 pub mod client;
+pub mod clock;
+pub mod clone_config;
+pub mod console;
 pub mod disk;
 pub mod drivers;
+pub mod failure;
+pub mod identity;
+pub mod init;
+pub mod install;
+pub mod network;
+pub mod report;
+pub mod session;
+pub mod tools;

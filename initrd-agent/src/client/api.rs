@@ -43,6 +43,12 @@ impl Client {
         Self { token: Some(token), ..self }
     }
 
+    /// The same client, waiting as long as `patience` says.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
+    }
+
     /// The HTTP client, for pack sources.
     #[must_use]
     pub fn http(&self) -> &Agent {

@@ -1,0 +1,40 @@
+//! The capture role: reads the running golden client into packs and a manifest, and tells the server over the
+//! connection that started it.
+
+mod boot;
+mod names;
+mod os;
+mod output;
+mod work;
+
+use std::process::ExitCode;
+
+pub use output::Lines;
+
+use crate::console::{Place, start_logging};
+use crate::failure::describe;
+
+/// Priority of a capture on a machine that has other work to do. Disk schedulers derive their priority from it.
+const NICE: i32 = 10;
+
+/// Captures this machine: the order comes on standard input, lines for the server go to standard output.
+#[must_use]
+pub fn run(debug: bool) -> ExitCode {
+    start_logging(Place::Stderr, debug);
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::warn!(%error, "the capture runs at full priority");
+    }
+    let lines = Lines::start(std::io::stdout());
+    match work::capture(std::io::stdin(), &lines) {
+        Ok(reply) => {
+            lines.finished(reply);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let failure = describe(&error);
+            tracing::error!("capture failed: {}", failure.reason);
+            lines.failed(failure.reason);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Being process 1 of the initrd: kernel file systems, a console, one worker that installs, and whatever becomes of
+//! it, a machine that stays up and says why.
+
+mod mounts;
+mod supervise;
+
+pub(crate) use supervise::restart;
+pub use supervise::{WORKER_FAILED, deliver_failure, run_init};

@@ -1,0 +1,60 @@
+//! The install role: from an enrolled node's order to a machine that restarts into its clone.
+
+mod order;
+mod reporter;
+mod start;
+mod steps;
+mod work;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+pub use reporter::Reporter;
+pub use steps::Steps;
+
+use crate::console::{Place, start_logging};
+use crate::failure;
+use crate::init::{WORKER_FAILED, restart};
+use crate::session::{FILE, Session};
+
+/// The CA that signs the server's certificate; the server adds it to the initrd that it serves.
+pub const CA_FILE: &str = "/etc/sysclone/ca.pem";
+/// The key that signs manifests, base64; comes with the CA.
+pub const KEY_FILE: &str = "/etc/sysclone/server.pub";
+
+/// Installs this machine and restarts it. Returns only when that failed; the reason is then on the console and in
+/// the session file, for the supervisor to tell the server.
+#[must_use]
+pub fn run(debug: bool) -> ExitCode {
+    start_logging(Place::Consoles, debug);
+    let began = std::time::Instant::now();
+    let error = match start::start(began).and_then(work::install) {
+        Ok(()) => {
+            tracing::info!("restarting into the clone");
+            restart();
+            anyhow::anyhow!("the kernel did not restart the machine")
+        }
+        Err(error) => error,
+    };
+    let failure = failure::describe(&error);
+    let session = Session::load(Path::new(FILE));
+    match session {
+        Ok(Some(mut session)) => {
+            tracing::error!(
+                "installation failed in phase {}: {}; disks: {}",
+                steps::phase_word(session.phase),
+                failure.reason,
+                session.disk_state.words()
+            );
+            session.failure = Some(failure);
+            if let Err(error) = session.save(Path::new(FILE)) {
+                tracing::error!(%error, "the failure could not be written down for the supervisor");
+            }
+        }
+        Ok(None) => {
+            tracing::error!("installation failed before enrolment: {}; disks: untouched", failure.reason)
+        }
+        Err(error) => tracing::error!(%error, "installation failed: {}", failure.reason),
+    }
+    ExitCode::from(WORKER_FAILED)
+}

@@ -1,0 +1,164 @@
+//! The phases after enrolment. Up to the end of the plan nothing is written; from `clear` on, each phase has the value
+//! that only the phase before can make.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, ensure};
+use sysclone_bootloaders::disk::{self as bootloader, BootloaderPlan, with_system_mounts};
+use sysclone_exec::{Runner, System};
+use sysclone_image::{ApplyJob, ApplyProgress, Manifest, apply};
+use sysclone_protocol::agent::{AgentEventKind, Phase};
+
+use super::order::{devices, image_key, load_drivers, open_manifest};
+use super::reporter::Reporter;
+use super::start::Enrolled;
+use crate::client::{CallError, HttpPacks, Patience};
+use crate::clone_config::CloneConfig;
+use crate::disk::{Mounted, Planned, Probed};
+use crate::identity::{apply_edits, check_image, gather, make_host_keys, plan_identity};
+
+/// Where the clone's tree is mounted while it is written.
+const TARGET: &str = "/target";
+const MIB: u64 = 1 << 20;
+
+/// Carries out the order. When this returns, the machine only has to restart.
+pub(super) fn install(mut enrolled: Enrolled) -> anyhow::Result<()> {
+    let runner: &dyn Runner = &System;
+    let manifest = probe(&mut enrolled)?;
+    let (planned, loader) = plan(&mut enrolled, &manifest)?;
+    let cleared = enrolled.steps.phase(Phase::Clear, |_| planned.clear(runner))?;
+    let partitioned = enrolled.steps.phase(Phase::Partition, |_| cleared.partition(runner))?;
+    let assembled = enrolled.steps.phase(Phase::Assemble, |_| partitioned.assemble(runner))?;
+    let formatted = enrolled.steps.phase(Phase::Format, |_| assembled.format(runner))?;
+    let mounted = enrolled.steps.phase(Phase::Mount, |_| {
+        std::fs::create_dir_all(TARGET).with_context(|| format!("making {TARGET}"))?;
+        formatted.mount(runner, Path::new(TARGET))
+    })?;
+    pull(&mut enrolled, &manifest, mounted.root())?;
+    let host_keys = identity(&mut enrolled, &manifest, mounted.root(), runner)?;
+    enrolled.steps.phase(Phase::Bootloader, |_| Ok(bootloader::apply(&loader, mounted.root(), runner)?))?;
+    enrolled.steps.phase(Phase::Verify, |_| verify(&mounted, &loader, runner))?;
+    enrolled.steps.phase(Phase::Finish, |_| {
+        mounted.unmount(runner)?;
+        rustix::fs::sync();
+        Ok(())
+    })?;
+    announce(&enrolled, host_keys)
+}
+
+fn probe(enrolled: &mut Enrolled) -> anyhow::Result<Manifest> {
+    let Enrolled { client, order, pinned_key, inventory, missing, steps, .. } = enrolled;
+    steps.phase(Phase::Probe, |_| {
+        ensure!(
+            missing.is_empty(),
+            "the initrd lacks {}; build it again with sysclone-image-builder",
+            missing.join(", ")
+        );
+        let sealed =
+            client.manifest().with_context(|| format!("fetching the manifest of {}", order.image))?;
+        open_manifest(&sealed, pinned_key, order, inventory)
+    })
+}
+
+fn plan(enrolled: &mut Enrolled, manifest: &Manifest) -> anyhow::Result<(Planned, BootloaderPlan)> {
+    let Enrolled { order, inventory, modules, steps, .. } = enrolled;
+    let decided = steps.phase(Phase::Plan, |reporter| {
+        check_image(manifest)?;
+        let planned = Probed::new(inventory.clone(), manifest.layout.clone()).plan(&order.disk_rules)?;
+        let devices = devices(planned.plan());
+        let loader = bootloader::plan(&manifest.boot, &manifest.layout, &devices, inventory.firmware)?;
+        load_drivers(&manifest.layout, modules.as_ref())?;
+        let text = planned.text();
+        for line in text.lines() {
+            tracing::info!("plan: {line}");
+        }
+        reporter.ask(Phase::Plan, AgentEventKind::Plan { text }).context("showing the plan to the server")?;
+        Ok((planned, loader))
+    })?;
+    Ok(decided)
+}
+
+fn pull(enrolled: &mut Enrolled, manifest: &Manifest, root: &Path) -> anyhow::Result<()> {
+    let Enrolled { client, order, steps, .. } = enrolled;
+    let key = image_key(order)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    steps.phase(Phase::Pull, |reporter| {
+        let source = HttpPacks::new(
+            client.http(),
+            order.pack_sources.clone(),
+            Patience::Endless,
+            reporter.stop_flag(),
+        );
+        let job = ApplyJob { manifest, key: &key, source: &source, root, threads };
+        let shown = AtomicU64::new(0);
+        let report = apply(&job, &|progress| show_progress(reporter, &shown, progress))?;
+        tracing::info!("{} files, {} MiB written", report.files, report.bytes / MIB);
+        for warning in report.warnings {
+            let text = format!("{} ({} times, first at {})", warning.what, warning.count, warning.example);
+            tracing::warn!("{text}");
+            reporter.tell(Phase::Pull, AgentEventKind::Warning { text });
+        }
+        Ok(())
+    })
+}
+
+/// Every report goes to the server's ear, every tenth of the way to the console.
+fn show_progress(reporter: &Reporter, shown: &AtomicU64, ApplyProgress { done, total }: ApplyProgress) {
+    reporter.progress(Phase::Pull, (done, total));
+    let tenth = (done * 10).checked_div(total).unwrap_or(10);
+    if shown.fetch_max(tenth, Ordering::Relaxed) < tenth {
+        tracing::info!("pull {}0 % of {} MiB", tenth, total / MIB);
+    }
+}
+
+fn identity(
+    enrolled: &mut Enrolled,
+    manifest: &Manifest,
+    root: &Path,
+    runner: &dyn Runner,
+) -> anyhow::Result<Vec<String>> {
+    let Enrolled { order, ca_pem, server, steps, .. } = enrolled;
+    let config = CloneConfig {
+        server: server.clone(),
+        token: order.report_token.clone(),
+        node: order.node.clone(),
+        job: order.job.clone(),
+        image: order.image.clone(),
+        ca_pem: ca_pem.clone(),
+    };
+    steps.phase(Phase::Identity, |_| {
+        let facts = gather(root, &manifest.header.source, &order.hostname, config)?;
+        apply_edits(root, &plan_identity(&facts))?;
+        with_system_mounts(root, runner, || {
+            make_host_keys(root, &manifest.header.host_key_types, &order.hostname, runner)
+        })
+    })
+}
+
+fn verify(mounted: &Mounted, loader: &BootloaderPlan, runner: &dyn Runner) -> anyhow::Result<()> {
+    // What is read back must come from the disks, not from the caches of what was written.
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")?;
+    mounted.verify(runner)?;
+    bootloader::verify(loader, mounted.root())?;
+    Ok(())
+}
+
+/// Tells the server that all is written. Without its answer the machine does not restart: the server must know that
+/// the next boot is the clone's.
+fn announce(enrolled: &Enrolled, host_keys: Vec<String>) -> anyhow::Result<()> {
+    let outcome = enrolled.steps.reporter().ask(Phase::Finish, AgentEventKind::Installed { host_keys });
+    match outcome {
+        Ok(_) => tracing::info!("the server knows that the installation is complete"),
+        Err(error) => {
+            let refused = error.downcast_ref::<CallError>();
+            let refused = matches!(refused, Some(CallError::Refused { .. }));
+            ensure!(refused, error.context("telling the server that the installation is complete"));
+            // All is written and the ticket is spent; a server that took the first message and lost its answer
+            // refuses the second.
+            tracing::warn!("the server did not take the last event: {error:#}");
+        }
+    }
+    Ok(())
+}
