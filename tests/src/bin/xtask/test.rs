@@ -12,9 +12,9 @@ pub(crate) fn run() -> Result<()> {
     let deny_warnings = ["--locked", "--", "-D", "warnings"];
     shell::run(cargo(&["clippy", "--workspace", "--all-targets"]).args(deny_warnings))?;
     shell::run(cargo(&["clippy", "--package", "sysclone-tests", "--test", "e2e"]).args(deny_warnings))?;
-    shell::run(&mut tools::TYPOS.command()?)?;
+    shell::run(&mut tools::typos()?)?;
     // The advisory database cannot be fetched everywhere; these checks need no network.
-    shell::run(tools::CARGO_DENY.command()?.args(["--workspace", "check", "bans", "licenses", "sources"]))?;
+    shell::run(tools::cargo_deny()?.args(["--workspace", "check", "bans", "licenses", "sources"]))?;
     shell::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     shell::run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     e2e()

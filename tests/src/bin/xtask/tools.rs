@@ -1,4 +1,4 @@
-//! Linters that do not come with the toolchain: pinned, and built once into the user's cache.
+//! Linters that do not come with the toolchain: pinned, and installed once into the user's cache.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,35 +7,46 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// A program from crates.io in the one version that counts.
-pub(crate) struct Pinned {
-    package: &'static str,
-    program: &'static str,
-    version: &'static str,
+/// Judges licences, sources and banned dependencies. From crates.io, a few minutes to build.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Finds misspelt words. From PyPI, where it is the same program ready-made: building its dictionaries takes long.
+const TYPOS: &str = "1.52.0";
+
+/// cargo-deny.
+pub(crate) fn cargo_deny() -> Result<Command> {
+    let folder = folder("cargo-deny", CARGO_DENY)?;
+    let program = folder.join("bin/cargo-deny");
+    if !program.exists() {
+        let mut install = shell::cargo(&["install", "--locked", "cargo-deny", "--version", CARGO_DENY]);
+        // Its intermediate files would otherwise mix with the project's.
+        let build = folder.join("build");
+        shell::run(install.arg("--root").arg(&folder).arg("--target-dir").arg(&build))?;
+        std::fs::remove_dir_all(&build).context("removing intermediate files")?;
+    }
+    Ok(Command::new(program))
 }
 
-/// Judges licences, sources and duplicate versions of dependencies.
-pub(crate) const CARGO_DENY: Pinned =
-    Pinned { package: "cargo-deny", program: "cargo-deny", version: "0.20.2" };
-
-/// Finds misspelt words.
-pub(crate) const TYPOS: Pinned = Pinned { package: "typos-cli", program: "typos", version: "1.52.0" };
-
-impl Pinned {
-    /// The program, built if it is not there yet.
-    pub(crate) fn command(&self) -> Result<Command> {
-        let home = std::env::var_os("HOME").context("HOME is not set")?;
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .map_or_else(|| PathBuf::from(home).join(".cache"), PathBuf::from);
-        let folder = cache.join("sysclone-tools").join(format!("{}-{}", self.package, self.version));
-        let program = folder.join("bin").join(self.program);
-        if !program.exists() {
-            let mut install = shell::cargo(&["install", "--locked", self.package, "--version", self.version]);
-            // Its intermediate files would otherwise mix with the project's.
-            let build = folder.join("build");
-            shell::run(install.arg("--root").arg(&folder).arg("--target-dir").arg(&build))?;
-            std::fs::remove_dir_all(&build).context("removing intermediate files")?;
-        }
-        Ok(Command::new(program))
+/// typos.
+pub(crate) fn typos() -> Result<Command> {
+    let folder = folder("typos", TYPOS)?;
+    let program = folder.join("bin/typos");
+    if !program.exists() {
+        shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let mut pip = Command::new(folder.join("bin/pip"));
+        shell::run(pip.args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            &format!("typos=={TYPOS}"),
+        ]))?;
     }
+    Ok(Command::new(program))
+}
+
+fn folder(tool: &str, version: &str) -> Result<PathBuf> {
+    let home = std::env::var_os("HOME").context("HOME is not set")?;
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| PathBuf::from(home).join(".cache"), PathBuf::from);
+    Ok(cache.join("sysclone-tools").join(format!("{tool}-{version}")))
 }
