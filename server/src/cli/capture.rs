@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::signal;
 
 use super::args::Imgcapture;
-use super::client::{Client, Lines};
+use super::client::Client;
 use super::console::{Console, Exit, Usage, plain};
+use super::interrupt::unless_interrupted;
 use super::meter::{Meter, Sample, bytes, grouped};
 use super::targets;
 use crate::wire::{CaptureProgress, CaptureRequest};
+
+/// Said when a person stopped a capture.
+const STOPPED: &str = "Stopped. No new image was made; what was sent already is used by the next capture.\n";
 
 /// Captures a node, and shows how it goes. Closing the connection stops it, so an interrupted run leaves nothing
 /// working behind it.
@@ -18,24 +21,22 @@ pub(super) async fn run(args: &Imgcapture, console: &mut Console) -> anyhow::Res
     let osimage = checked(args)?;
     let client = Client::new(&args.common.socket);
     let Some(node) = only_node(&client, &args.node, console).await? else { return Ok(Exit::Failed) };
-    let request = CaptureRequest { node, osimage: osimage.clone() };
-    let lines = client.post_lines("/api/v1/capture", &request).await?;
+    let terminal = console.err_is_terminal;
     let mut view = View {
         console,
-        meter: Meter::new(false),
+        meter: Meter::new(terminal),
         json: args.common.json,
         verbose: args.common.verbose,
         started: Instant::now(),
         step: Duration::ZERO,
         status_line: false,
     };
-    view.meter = Meter::new(view.console.err_is_terminal);
-    tokio::select! {
-        ended = follow(lines, &mut view, &osimage) => ended,
-        interrupted = signal::ctrl_c() => {
-            interrupted.context("waiting for Ctrl-C")?;
+    let request = CaptureRequest { node, osimage };
+    match unless_interrupted(follow(&client, &request, &mut view)).await? {
+        Some(ended) => ended,
+        None => {
             view.clear()?;
-            view.console.note("Stopped. No new image was made; what was sent already is used by the next capture.\n")?;
+            view.console.note(STOPPED)?;
             Ok(Exit::Interrupted)
         }
     }
@@ -73,16 +74,13 @@ struct View<'a> {
     status_line: bool,
 }
 
-async fn follow(
-    mut lines: Lines<CaptureProgress>,
-    view: &mut View<'_>,
-    osimage: &str,
-) -> anyhow::Result<Exit> {
+async fn follow(client: &Client, request: &CaptureRequest, view: &mut View<'_>) -> anyhow::Result<Exit> {
+    let mut lines = client.post_lines::<CaptureProgress>("/api/v1/capture", request).await?;
     while let Some(line) = lines.next().await.context("the capture lost contact with the daemon")? {
         if view.json {
             view.console.data(&format!("{}\n", serde_json::to_string(&line)?))?;
         } else {
-            view.show(&line, osimage)?;
+            view.show(&line, &request.osimage)?;
         }
         match line {
             CaptureProgress::Finished(_) => return Ok(Exit::Done),

@@ -5,7 +5,10 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::objects::{self, Typed};
 use super::words;
-use crate::wire::{AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome};
+use crate::wire::{AttributeAction, ChangeAction, ChangeRequest, Outcome};
+
+/// What the daemon says of an object that did not exist before.
+const CREATED: &str = "created";
 
 /// Makes definitions.
 pub(super) async fn make(args: &Mkdef, console: &mut Console) -> anyhow::Result<Exit> {
@@ -28,14 +31,13 @@ async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyh
     }
     let client = Client::new(&args.common.socket);
     let Typed { mut names, unknown } = objects::typed(&client, kind, &text).await?;
-    let is_new = new_names(&client, kind, &names, &unknown).await?;
     names.extend(unknown);
-    let outcomes = sent(&client, (action, kind), names, words.attributes).await?;
+    let request = ChangeRequest { action, kind, names, attributes: words.attributes };
+    let outcomes: Vec<Outcome> = client.post("/api/v1/objects", &request).await?;
     if args.common.json {
         return objects::show_json(&outcomes, console);
     }
-    let made = if action == ChangeAction::Change { is_new } else { Vec::new() };
-    shown(&outcomes, &made, args.common.verbose, console)
+    shown(&outcomes, action, args.common.verbose, console)
 }
 
 fn plain_action(args: &Define) -> AttributeAction {
@@ -46,40 +48,16 @@ fn plain_action(args: &Define) -> AttributeAction {
     }
 }
 
-/// Of the names, those that no object has yet.
-async fn new_names(
-    client: &Client,
-    kind: ObjectType,
-    names: &[String],
-    unknown: &[String],
-) -> anyhow::Result<Vec<String>> {
-    if kind == ObjectType::Node {
-        return Ok(unknown.to_vec());
-    }
-    let found = objects::named(client, kind, names).await?;
-    Ok(names.iter().filter(|name| !found.iter().any(|object| object.name == **name)).cloned().collect())
-}
-
-async fn sent(
-    client: &Client,
-    (action, kind): (ChangeAction, ObjectType),
-    names: Vec<String>,
-    attributes: Vec<AttributeChange>,
-) -> anyhow::Result<Vec<Outcome>> {
-    client.post("/api/v1/objects", &ChangeRequest { action, kind, names, attributes }).await
-}
-
 fn shown(
     outcomes: &[Outcome],
-    made: &[String],
+    action: ChangeAction,
     verbose: bool,
     console: &mut Console,
 ) -> anyhow::Result<Exit> {
     let done: Vec<&str> =
         outcomes.iter().filter(|outcome| outcome.result.is_ok()).map(|o| o.name.as_str()).collect();
     for (name, error) in outcomes.iter().filter_map(|o| Some((&o.name, o.result.as_ref().err()?))) {
-        let named = error.contains(name.as_str());
-        console.error(&if named { error.clone() } else { format!("{name}: {error}") })?;
+        console.error(&objects::refusal(name, error))?;
     }
     if verbose && !done.is_empty() {
         console.line("The database was updated for the following objects:")?;
@@ -88,8 +66,9 @@ fn shown(
     if !done.is_empty() {
         console.line(&format!("{} object definitions have been created or modified.", done.len()))?;
     }
-    let made: Vec<&str> = done.iter().copied().filter(|name| made.iter().any(|m| m == name)).collect();
-    if !made.is_empty() {
+    let created = |outcome: &&Outcome| outcome.result.as_deref() == Ok(CREATED);
+    let made: Vec<&str> = outcomes.iter().filter(created).map(|outcome| outcome.name.as_str()).collect();
+    if action == ChangeAction::Change && !made.is_empty() {
         console.line(&format!("New object definitions '{}' have been created.", made.join(",")))?;
     }
     let failed = done.len() < outcomes.len();

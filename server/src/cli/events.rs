@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::Events;
 use super::client::{Client, query_value};
-use super::console::{Console, Exit};
+use super::console::{Closed, Console, Exit};
 use super::targets;
 use crate::wire::EventRecord;
 
@@ -28,15 +28,17 @@ pub(super) async fn run(args: &Events, console: &mut Console) -> anyhow::Result<
     };
     let mut after = args.after;
     print(&client, args, &nodes, (&mut after, console)).await?;
-    while args.follow {
+    if !args.follow {
+        return Ok(Exit::failed_if(missed));
+    }
+    loop {
         tokio::time::sleep(RETRY).await;
         match print(&client, args, &nodes, (&mut after, console)).await {
-            Err(error) if error.is::<super::console::Closed>() => return Err(error),
+            Err(error) if error.is::<Closed>() => return Err(error),
             Err(error) => console.note(&format!("Warning: {error:#}; trying again\n"))?,
             Ok(()) => {}
         }
     }
-    Ok(Exit::failed_if(missed))
 }
 
 /// Prints one stream of events to its end, and moves `after` on, so that no event is printed twice.

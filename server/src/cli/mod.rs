@@ -8,6 +8,7 @@ mod client;
 mod console;
 mod define;
 mod events;
+mod interrupt;
 mod links;
 mod list;
 mod meter;

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::client::Client;
 use super::console::{Console, Exit, Usage};
-use super::words::type_word;
 use super::{targets, words};
 use crate::wire::{ObjectType, Objects, Outcome};
 
@@ -24,7 +23,7 @@ pub(super) struct Object {
 
 /// All definitions of a type.
 pub(super) async fn all(client: &Client, kind: ObjectType) -> anyhow::Result<Vec<Object>> {
-    Ok(objects(client.get(&format!("/api/v1/objects/{}", type_word(kind))).await?, kind).collect())
+    Ok(objects(client.get(&format!("/api/v1/objects/{}", kind.word())).await?, kind).collect())
 }
 
 /// The definitions with these names that exist.
@@ -35,14 +34,14 @@ pub(super) async fn named(
 ) -> anyhow::Result<Vec<Object>> {
     let mut found = Vec::new();
     for batch in targets::batches(names) {
-        let path = format!("/api/v1/objects/{}?names={batch}", type_word(kind));
+        let path = format!("/api/v1/objects/{}?names={batch}", kind.word());
         found.extend(objects(client.get(&path).await?, kind));
     }
     Ok(found)
 }
 
 fn objects(found: Objects, kind: ObjectType) -> impl Iterator<Item = Object> {
-    let kind = type_word(kind);
+    let kind = kind.word();
     found.into_iter().map(move |(name, attributes)| Object { name, kind, attributes })
 }
 
@@ -84,7 +83,7 @@ pub(super) fn required(
     match words::one_of(option, word)? {
         Some(names) => Ok(names),
         None if kind == ObjectType::Site => Ok("clustersite".to_owned()),
-        None => Err(Usage(format!("No object names of type '{}' were provided.", type_word(kind)))),
+        None => Err(Usage(format!("No object names of type '{}' were provided.", kind.word()))),
     }
 }
 
@@ -114,5 +113,10 @@ pub(super) fn show_json(outcomes: &[Outcome], console: &mut Console) -> anyhow::
 
 /// The text for a name that no object has.
 pub(super) fn no_such(name: &str, kind: ObjectType) -> String {
-    format!("Could not find an object named '{name}' of type '{}'.", type_word(kind))
+    format!("Could not find an object named '{name}' of type '{}'.", kind.word())
+}
+
+/// The text for an object that could not be changed, with its name when the daemon's text does not have it.
+pub(super) fn refusal(name: &str, error: &str) -> String {
+    if error.contains(&format!("'{name}'")) { error.to_owned() } else { format!("{name}: {error}") }
 }

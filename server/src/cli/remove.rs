@@ -36,8 +36,7 @@ pub(super) async fn run(args: &Rmdef, console: &mut Console) -> anyhow::Result<E
 
 fn shown(outcomes: &[Outcome], verbose: bool, console: &mut Console) -> anyhow::Result<Exit> {
     for (name, error) in outcomes.iter().filter_map(|o| Some((&o.name, o.result.as_ref().err()?))) {
-        let named = error.contains(name.as_str());
-        console.error(&if named { error.clone() } else { format!("{name}: {error}") })?;
+        console.error(&objects::refusal(name, error))?;
     }
     let removed: Vec<&str> =
         outcomes.iter().filter(|outcome| outcome.result.is_ok()).map(|o| o.name.as_str()).collect();

@@ -1,7 +1,5 @@
 //! nodestat, and how a node's state is said in one line.
 
-use std::fmt::Write;
-
 use sysclone_protocol::agent::Phase;
 
 use super::args::Nodestat;
@@ -37,27 +35,23 @@ pub(super) async fn of(client: &Client, nodes: &[String]) -> anyhow::Result<Vec<
 
 /// A state in words: `installing demo@3: pull 42 %`, `failed demo@3 in pull: disk error`.
 pub(super) fn said(status: &NodeStatus) -> String {
-    let mut text = steady(status);
-    if let Some(percent) = percent(status) {
-        write!(text, " {percent} %").expect("a string takes any text");
-    }
-    text
+    let failed = status.state == "failed";
+    let percent = percent(status).filter(|_| !failed).map(|percent| format!(" {percent} %"));
+    worded(status, percent.as_deref().unwrap_or_default())
 }
 
 /// The same without what changes all the time.
 pub(super) fn steady(status: &NodeStatus) -> String {
-    let mut text = status.state.clone();
-    if let Some(image) = &status.image {
-        text.push_str(&format!(" {image}"));
-    }
-    if let Some(phase) = status.phase {
-        let before = if status.state == "failed" { " in " } else { ": " };
-        text.push_str(&format!("{before}{}", phase_word(phase)));
-    }
-    if let Some(reason) = &status.reason {
-        text.push_str(&format!("{}{reason}", if status.state == "failed" { ": " } else { ", " }));
-    }
-    text
+    worded(status, "")
+}
+
+fn worded(status: &NodeStatus, percent: &str) -> String {
+    let (before_phase, before_reason) = if status.state == "failed" { (" in ", ": ") } else { (": ", ", ") };
+    let image = status.image.as_ref().map(|image| format!(" {image}"));
+    let phase = status.phase.map(|phase| format!("{before_phase}{}", phase_word(phase)));
+    let reason = status.reason.as_ref().map(|reason| format!("{before_reason}{reason}"));
+    let (image, phase) = (image.unwrap_or_default(), phase.unwrap_or_default());
+    format!("{}{image}{phase}{percent}{}", status.state, reason.unwrap_or_default())
 }
 
 /// How far the current phase is. A phase that has nothing to do is not shown as a part of nothing.

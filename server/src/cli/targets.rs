@@ -1,6 +1,6 @@
 //! From what was typed as a noderange to the nodes that the daemon knows.
 
-use super::client::Client;
+use super::client::{Client, Refused};
 use super::console::{Console, Usage};
 use crate::noderange::{Range, RangeError};
 use crate::wire::{RangeReply, RangeRequest};
@@ -17,7 +17,8 @@ pub(super) async fn evaluate(client: &Client, text: &str) -> anyhow::Result<Rang
             RangeError::Unreadable { .. } => anyhow::Error::from(error),
             other => Usage(other.to_string()).into(),
         })?;
-    client.post("/api/v1/noderange", &RangeRequest { range: range.to_string() }).await
+    let reply = client.post("/api/v1/noderange", &RangeRequest { range: range.to_string() }).await;
+    reply.map_err(|error| if error.is::<Refused>() { Usage(error.to_string()).into() } else { error })
 }
 
 /// The known nodes of a range, after saying which names nobody has. The flag tells whether there were such names.

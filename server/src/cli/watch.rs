@@ -5,14 +5,13 @@ mod table;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::signal;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use self::table::Screen;
 use super::args::Watch;
 use super::client::{Client, Refused};
 use super::console::{Console, Exit};
+use super::interrupt::unless_interrupted;
 use super::{status, targets};
 use crate::wire::NodeStatus;
 
@@ -36,13 +35,8 @@ pub(super) async fn run(args: &Watch, console: &mut Console) -> anyhow::Result<E
     };
     let mut watch = Watching { client, nodes, latest: Vec::new(), shown: BTreeMap::new(), form, console };
     let deadline = Instant::now() + args.timeout.unwrap_or(FOREVER);
-    let ended = tokio::select! {
-        ended = timeout_at(deadline, watch.to_the_end()) => ended,
-        interrupted = signal::ctrl_c() => {
-            interrupted.context("waiting for Ctrl-C")?;
-            return Ok(Exit::Interrupted);
-        }
-    };
+    let work = timeout_at(deadline, watch.follow());
+    let Some(ended) = unless_interrupted(work).await? else { return Ok(Exit::Interrupted) };
     let in_time = ended.is_ok();
     ended.unwrap_or(Ok(()))?;
     let all_booted = watch.close(in_time)?;
@@ -72,7 +66,7 @@ struct Watching<'a> {
 
 impl Watching<'_> {
     /// Asks and shows until no node can change any more. A daemon that is away for a while is waited for.
-    async fn to_the_end(&mut self) -> anyhow::Result<()> {
+    async fn follow(&mut self) -> anyhow::Result<()> {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut in_contact = true;
@@ -110,7 +104,7 @@ impl Watching<'_> {
             match self.form {
                 Form::Json => self.console.line(&serde_json::to_string(status)?)?,
                 Form::Lines | Form::Table(_) => {
-                    self.console.line(&format!("{} {}: {text}", status.since, status.node))?;
+                    self.console.line(format!("{} {}: {text}", status.since, status.node).trim_start())?;
                 }
             }
             self.shown.insert(status.node.clone(), text);

@@ -64,17 +64,6 @@ fn assignment(word: &str, action: AttributeAction) -> Result<Option<AttributeCha
 pub(super) const TYPES: [ObjectType; 5] =
     [ObjectType::Group, ObjectType::Network, ObjectType::Node, ObjectType::Osimage, ObjectType::Site];
 
-/// The word for a type.
-pub(super) fn type_word(kind: ObjectType) -> &'static str {
-    match kind {
-        ObjectType::Node => "node",
-        ObjectType::Group => "group",
-        ObjectType::Osimage => "osimage",
-        ObjectType::Network => "network",
-        ObjectType::Site => "site",
-    }
-}
-
 /// Reads the option `-t` of a verb that works on one type.
 ///
 /// # Errors
@@ -92,8 +81,8 @@ pub(super) fn one_type(option: Option<&str>) -> Result<ObjectType, Usage> {
 /// One of them is not a type.
 pub(super) fn types(option: Option<&str>) -> Result<Vec<ObjectType>, Usage> {
     let read = |word: &str| {
-        TYPES.into_iter().find(|kind| type_word(*kind) == word).ok_or_else(|| {
-            let known = TYPES.map(type_word).join(", ");
+        TYPES.into_iter().find(|kind| kind.word() == word).ok_or_else(|| {
+            let known = TYPES.map(ObjectType::word).join(", ");
             Usage(format!("Type '{word}' is not a valid xCAT object type. Valid types: {known}."))
         })
     };
