@@ -56,7 +56,9 @@ fn assert_same(golden: &Path, clone: &Path) {
     }
     for path in WITH_ZEROS {
         let blocks = |root: &Path| root.join(&path[1..]).metadata().unwrap().blocks();
-        assert_eq!(blocks(golden), blocks(clone), "{path} occupies its room");
+        let needed: u64 = ours[path.as_bytes()].data.iter().map(|(start, end)| (end - start) / 512).sum();
+        // The original may have more: XFS reserves some beyond what is written.
+        assert!((needed..=blocks(golden)).contains(&blocks(clone)), "{path} occupies its room");
         ours.get_mut(path.as_bytes()).unwrap().data.clear();
         theirs.get_mut(path.as_bytes()).unwrap().data.clear();
     }

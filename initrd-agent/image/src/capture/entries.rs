@@ -21,7 +21,7 @@ pub(super) fn entries(
             NodeKind::Directory => EntryKind::Directory,
             NodeKind::File => EntryKind::File(FileData {
                 size: node.status.size,
-                extents: contents.remove(&index).unwrap_or_default().extents,
+                extents: contents.remove(&index).expect("every file was read or is known").extents,
                 origin: Origin { inode: node.status.inode, changed: node.status.changed },
             }),
             NodeKind::Symlink(target) => EntryKind::Symlink { target: target.clone() },

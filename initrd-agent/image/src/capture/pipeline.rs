@@ -160,7 +160,9 @@ impl<'a, 'k> Pipeline<'a, 'k> {
         self.queue = files;
         loop {
             self.hand_out()?;
-            if self.reads.in_flight() == 0 {
+            // Files may wait although nothing is being read: for frames to be compressed first.
+            let waiting = self.handing_out.is_some() || !self.queue.is_empty();
+            if self.reads.in_flight() == 0 && !waiting {
                 if self.again.is_empty() {
                     break;
                 }

@@ -23,8 +23,13 @@ pub struct Facts {
 pub fn rsync(a: &Path, b: &Path) -> Vec<String> {
     let list = |from: &Path, to: &Path| {
         let (from, to) = (format!("{}/", text(from)), format!("{}/", text(to)));
-        let options = ["-aHAXn", "--checksum", "--itemize-changes", "--delete", "--numeric-ids", &from, &to];
-        run("rsync", &options).lines().map(str::to_owned).collect::<Vec<_>>()
+        // XFS shows ACLs, which are compared by -A, once more as attributes of its own.
+        let filters = ["--filter=-x trusted.SGI_ACL_*", "--filter=-x system.*"];
+        let options = ["-aHAXn", "--checksum", "--itemize-changes", "--delete", "--numeric-ids"];
+        run("rsync", &[&options[..], &filters, &[&from, &to]].concat())
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let mut lines: Vec<String> = list(a, b).into_iter().map(|line| format!("> {line}")).collect();
     lines.extend(list(b, a).into_iter().map(|line| format!("< {line}")));

@@ -1,6 +1,10 @@
 //! What the tests with real file systems share: loop-mounted volumes, a tree with everything awkward in it, and the
 //! comparison of two trees by rsync and by what rsync does not look at.
-#![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a program of its own and uses a part of this"
+)]
 
 pub mod compare;
 pub mod tree;

@@ -150,7 +150,7 @@ fn specials(root: &Path) {
     fs::create_dir(&dev).unwrap();
     let mode = Mode::from_raw_mode(0o620);
     mknodat(CWD, dev.join("null"), FileType::CharacterDevice, mode, makedev(1, 3)).unwrap();
-    mknodat(CWD, dev.join("high"), FileType::CharacterDevice, mode, makedev(4000, 200_000)).unwrap();
+    mknodat(CWD, dev.join("high"), FileType::CharacterDevice, mode, makedev(300, 200_000)).unwrap();
     mknodat(CWD, dev.join("disk"), FileType::BlockDevice, mode, makedev(8, 17)).unwrap();
     mknodat(CWD, dev.join("pipe"), FileType::Fifo, mode, 0).unwrap();
     std::os::unix::fs::chown(dev.join("disk"), Some(0), Some(6)).unwrap();
