@@ -8,6 +8,7 @@ use sysclone_exec::{Command, Runner, Tool};
 
 use super::apply::ApplyError;
 use super::plan::BootloaderPlan;
+use super::times::KeptTimes;
 
 /// Names of GRUB's installer: upstream's and Debian's, then that of EL, SLES and Fedora; with GRUB's folder in
 /// `/boot`.
@@ -22,7 +23,13 @@ pub(super) fn install_bios(
     runner: &dyn Runner,
 ) -> Result<(), ApplyError> {
     let (installer, folder) = installer(root)?;
-    refresh_device_map(plan, &root.join("boot").join(folder).join("device.map"))?;
+    let folder = root.join("boot").join(folder);
+    refresh_device_map(plan, &folder.join("device.map"))?;
+    let failed = |source| ApplyError::File { path: folder.clone(), source };
+    let kept = match folder.is_dir() {
+        true => Some(KeptTimes::remember(&folder).map_err(failed)?),
+        false => None,
+    };
     for disk in &plan.disks {
         let command = Command::new(installer)
             .arg("--target=i386-pc")
@@ -32,7 +39,7 @@ pub(super) fn install_bios(
             .in_root(root);
         runner.run(&command)?;
     }
-    Ok(())
+    kept.map_or(Ok(()), |kept| kept.restore().map_err(failed))
 }
 
 fn installer(root: &Path) -> Result<(Tool, &'static str), ApplyError> {

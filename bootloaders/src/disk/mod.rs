@@ -8,6 +8,7 @@ mod apply;
 mod grub2;
 mod menu;
 mod plan;
+mod times;
 mod verify;
 
 pub use apply::{ApplyError, apply, with_system_mounts};
