@@ -12,6 +12,7 @@ pub mod drivers;
 pub mod failure;
 pub mod identity;
 pub mod init;
+pub mod initramfs;
 pub mod install;
 pub mod network;
 pub mod report;

@@ -11,7 +11,7 @@ const LINUX_COMMANDS: &[&str] = &["linux", "linux16", "linuxefi"];
 ///
 /// # Errors
 /// The menu or an entry file cannot be read.
-pub fn menu_kernels(root: &Path, menu: &Path) -> io::Result<Vec<String>> {
+pub(super) fn menu_kernels(root: &Path, menu: &Path) -> io::Result<Vec<String>> {
     let text = String::from_utf8_lossy(&std::fs::read(menu)?).into_owned();
     let mut kernels = parse_kernels(&text);
     if text.lines().any(|line| line.trim() == "blscfg") {

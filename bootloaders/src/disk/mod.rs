@@ -12,9 +12,8 @@ mod times;
 mod verify;
 
 pub use apply::{ApplyError, apply, with_system_mounts};
-pub use menu::menu_kernels;
 pub use plan::{BootloaderPlan, LoaderDisk, PlanError, plan};
-pub use verify::{VerifyError, verify};
+pub use verify::{VerifyError, first_kernel, verify};
 
 use sysclone_exec::Tool;
 

@@ -127,20 +127,31 @@ fn same_core(found: &[u8], image: &[u8], start: u64) -> bool {
     head && (tail || !in_one_piece)
 }
 
+/// The kernel that the clone's menu starts first, as the menu has it; none when there is no menu or no kernel in it.
+///
+/// # Errors
+/// The menu cannot be read.
+pub fn first_kernel(root: &Path) -> Result<Option<String>, VerifyError> {
+    let Some(menu) = find_menu(root) else { return Ok(None) };
+    let kernels = menu_kernels(root, &menu).map_err(|source| VerifyError::Read { path: menu, source })?;
+    Ok(kernels.into_iter().next())
+}
+
+fn find_menu(root: &Path) -> Option<PathBuf> {
+    MENUS.iter().map(|path| root.join(path)).find(|path| path.is_file())
+}
+
 fn verify_menu(root: &Path) -> Result<(), VerifyError> {
-    let menu = MENUS.iter().map(|path| root.join(path)).find(|path| path.is_file());
-    let menu =
-        menu.ok_or_else(|| VerifyError::NoMenu { looked_for: MENUS.join(", "), root: root.to_owned() })?;
-    let kernels =
-        menu_kernels(root, &menu).map_err(|source| VerifyError::Read { path: menu.clone(), source })?;
+    let menu = find_menu(root)
+        .ok_or_else(|| VerifyError::NoMenu { looked_for: MENUS.join(", "), root: root.to_owned() })?;
     // A path in the menu counts from the file system that holds /boot, which may be the root or one of its own.
     let exists = |path: &str| {
         let path = path.trim_start_matches('/');
         root.join("boot").join(path).is_file() || root.join(path).is_file()
     };
-    match kernels.first() {
+    match first_kernel(root)? {
         None => Err(VerifyError::EmptyMenu { menu }),
-        Some(kernel) if !exists(kernel) => Err(VerifyError::NoKernel { menu, kernel: kernel.clone() }),
+        Some(kernel) if !exists(&kernel) => Err(VerifyError::NoKernel { menu, kernel }),
         Some(_) => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ use crate::client::{CallError, HttpPacks, Patience};
 use crate::clone_config::CloneConfig;
 use crate::disk::{Mounted, Planned, Probed};
 use crate::identity::{apply_edits, check_image, gather, make_host_keys, plan_identity};
+use crate::initramfs::{disk_drivers, ensure_drivers};
 
 /// Where the clone's tree is mounted while it is written.
 const TARGET: &str = "/target";
@@ -37,7 +38,10 @@ pub(super) fn install(mut enrolled: Enrolled) -> anyhow::Result<()> {
     })?;
     pull(&mut enrolled, &manifest, mounted.root())?;
     let host_keys = identity(&mut enrolled, &manifest, mounted.root(), runner)?;
-    enrolled.steps.phase(Phase::Bootloader, |_| Ok(bootloader::apply(&loader, mounted.root(), runner)?))?;
+    enrolled.steps.phase(Phase::Bootloader, |reporter| {
+        bootloader::apply(&loader, mounted.root(), runner)?;
+        check_initramfs(reporter, &manifest, &mounted, runner)
+    })?;
     enrolled.steps.phase(Phase::Verify, |_| verify(&mounted, &loader, runner))?;
     enrolled.steps.phase(Phase::Finish, |_| {
         mounted.unmount(runner)?;
@@ -134,6 +138,25 @@ fn identity(
             make_host_keys(root, &manifest.header.host_key_types, &order.hostname, runner)
         })
     })
+}
+
+/// Compares the drivers of the chosen disks with the clone's initramfs.
+fn check_initramfs(
+    reporter: &Reporter,
+    manifest: &Manifest,
+    mounted: &Mounted,
+    runner: &dyn Runner,
+) -> anyhow::Result<()> {
+    let root = mounted.root();
+    let Some(kernel) = bootloader::first_kernel(root)? else { return Ok(()) };
+    let disks = &mounted.plan().disks;
+    let drivers = disks.iter().flat_map(|disk| disk_drivers(Path::new("/sys"), &disk.facts.name)).collect();
+    let told = ensure_drivers(root, &kernel, (&drivers, manifest.boot.initramfs), runner)?;
+    if let Some(text) = told {
+        tracing::warn!("{text}");
+        reporter.tell(Phase::Bootloader, AgentEventKind::Warning { text });
+    }
+    Ok(())
 }
 
 fn verify(mounted: &Mounted, loader: &BootloaderPlan, runner: &dyn Runner) -> anyhow::Result<()> {
