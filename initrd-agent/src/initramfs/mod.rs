@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use sysclone_bootloaders::disk::with_system_mounts;
 use sysclone_exec::{Command, Runner, Tool};
 use sysclone_protocol::boot::Initramfs;
 
@@ -70,9 +71,10 @@ pub fn ensure_drivers(
                     missing.join(", ")
                 )));
             };
-            runner
-                .run(&command.timeout(TIMEOUT).in_root(root))
-                .with_context(|| format!("making {}", kernel.image))?;
+            let command = command.timeout(TIMEOUT).in_root(root);
+            with_system_mounts(root, runner, || {
+                runner.run(&command).with_context(|| format!("making {}", kernel.image))
+            })?;
         }
     }
     Ok(match judge(root, &kernel, wanted)? {
@@ -188,7 +190,10 @@ mod tests {
             let wanted = wanted(&["ahci", "nvme"]);
             let told =
                 ensure_drivers(root.path(), "/vmlinuz-6.1.0-9-amd64", (&wanted, generator), &script).unwrap();
-            assert_eq!(script.lines(), [format!("[in {}] {line}", root.path().display())]);
+            let ran: Vec<String> =
+                script.lines().into_iter().filter(|line| !line.contains("mount")).collect();
+            assert_eq!(ran, [format!("[in {}] {line}", root.path().display())]);
+            assert_eq!(script.lines().len(), 9);
             assert_eq!(told.unwrap(), "/boot/initrd.img-6.1.0-9-amd64 still lacks ahci");
         }
     }
