@@ -93,6 +93,14 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
+/// Errors of mount points that even root cannot look at: another user's FUSE mount, a server that is gone.
+fn is_foreign(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ACCESS | Errno::NOTCONN | Errno::HOSTDOWN | Errno::HOSTUNREACH | Errno::TIMEDOUT)
+    )
+}
+
 struct Walker<'a> {
     scope: &'a Scope<'a>,
     directories: Directories<'a>,
@@ -157,6 +165,10 @@ impl Walker<'_> {
     ) -> Result<Option<usize>, CaptureError> {
         let status = match Status::at(parent, name) {
             Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) if is_foreign(&error) => {
+                self.skip(path, &format!("it cannot be looked at ({error}): a user's or a dead mount"));
+                return Ok(None);
+            }
             other => other.map_err(failed("status", &path))?,
         };
         let file_type = status.file_type();

@@ -1,4 +1,5 @@
 //! Capture from a real file system, apply to another, compare.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod support;
 

@@ -438,7 +438,7 @@ mod tests {
         let cut = |range: Range<u64>| segments(&range).collect::<Vec<_>>();
         let s = SEGMENT_BYTES;
         assert!(cut(5..5).is_empty());
-        assert_eq!(cut(0..s), [0..s]);
+        assert!(cut(0..s).into_iter().eq(std::iter::once(0..s)));
         assert_eq!(cut(10..s + 1), [10..s, s..s + 1]);
         assert_eq!(cut(s..3 * s), [s..2 * s, 2 * s..3 * s]);
     }

@@ -48,3 +48,72 @@ impl<'a> Unchanged<'a> {
         (same && status.changed.seconds < self.before).then_some((*data, *meta))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Origin, Time};
+    use crate::inode::Status;
+    use crate::manifest::Notice;
+    use crate::manifest::tests::small;
+    use crate::walk::NodeKind;
+
+    const CHANGED: Time = Time { seconds: 1_699_999_997, nanos: 5 };
+
+    /// The manifest's file, read in this state, and a node for the same path.
+    fn known() -> (Manifest, Node) {
+        let mut manifest = small();
+        let EntryKind::File(data) = &mut manifest.entries[1].kind else {
+            panic!("the second entry is the file")
+        };
+        data.origin = Origin { inode: 12, changed: CHANGED };
+        let status = Status {
+            device: 1,
+            inode: 12,
+            links: 1,
+            mode: 0o100_755,
+            uid: 0,
+            gid: 0,
+            special: 0,
+            size: data.size,
+            allocated: 0,
+            modified: Time::default(),
+            changed: CHANGED,
+        };
+        let (path, kind) = (b"file".to_vec(), NodeKind::File);
+        (
+            manifest,
+            Node { path, status, kind, xattrs: Vec::new(), flags: crate::entry::InodeFlags::default() },
+        )
+    }
+
+    #[test]
+    fn a_file_is_known_by_every_name_while_nothing_about_it_changed() {
+        let (manifest, mut node) = known();
+        assert!(Unchanged::new(&manifest).get(&node).is_some());
+        node.path = b"sub/link".to_vec();
+        assert!(Unchanged::new(&manifest).get(&node).is_some(), "by its hard link");
+        node.path = b"sub/pipe".to_vec();
+        assert!(Unchanged::new(&manifest).get(&node).is_none(), "the pipe was no file");
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_anything_differs_or_is_doubtful() {
+        let differences: [fn(&mut Manifest, &mut Node); 6] = [
+            |_, node| node.status.size += 1,
+            |_, node| node.status.inode += 1,
+            |_, node| node.status.modified.nanos += 1,
+            |_, node| node.status.changed.nanos += 1,
+            |manifest, _| manifest.header.captured_at = CHANGED.seconds + DOUBT_SECONDS,
+            |manifest, _| {
+                let notice = Notice { path: b"file".to_vec(), reason: String::new() };
+                manifest.header.inconsistent.push(notice);
+            },
+        ];
+        for (number, change) in differences.iter().enumerate() {
+            let (mut manifest, mut node) = known();
+            change(&mut manifest, &mut node);
+            assert!(Unchanged::new(&manifest).get(&node).is_none(), "difference {number}");
+        }
+    }
+}

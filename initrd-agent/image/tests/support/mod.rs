@@ -5,6 +5,7 @@
     unreachable_pub,
     reason = "each test file is a program of its own and uses a part of this"
 )]
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 pub mod compare;
 pub mod tree;

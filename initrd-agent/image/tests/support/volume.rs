@@ -33,6 +33,31 @@ impl Volume {
         self.mount(kind, &mount_point);
     }
 
+    /// Mounts a directory of this volume at another one of it.
+    pub fn bind(&mut self, from: &str, to: &str) {
+        let (from, to) = (self.root().join(from), self.root().join(to));
+        run("mount", &["--bind", text(&from), text(&to)]);
+        self.mount_points.push(to);
+    }
+
+    /// A file system in memory that holds this many bytes.
+    pub fn tmpfs(bytes: u64) -> Self {
+        Self::in_memory("tmpfs", &format!("size={bytes}"))
+    }
+
+    /// A file system that has no attributes, no flags and cannot reserve room.
+    pub fn ramfs() -> Self {
+        Self::in_memory("ramfs", "mode=755")
+    }
+
+    fn in_memory(kind: &str, options: &str) -> Self {
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mount_point = directory.path().join("root");
+        std::fs::create_dir(&mount_point).unwrap();
+        run("mount", &["-t", kind, "-o", options, kind, text(&mount_point)]);
+        Self { directory, mount_points: vec![mount_point], devices: Vec::new() }
+    }
+
     fn mount(&mut self, kind: &str, at: &Path) {
         let file = self.directory.path().join(format!("disk{}", self.devices.len()));
         std::fs::File::create_new(&file).unwrap().set_len(VOLUME_BYTES).unwrap();
