@@ -10,6 +10,7 @@ use sysclone_bootloaders::netboot::{
 const LOADERS: [(Loader, &str); 3] =
     [(Loader::Ipxe, "ipxe"), (Loader::Pxelinux, "pxelinux"), (Loader::Grub2, "grub2")];
 
+#[expect(clippy::unwrap_used, reason = "the address is a constant")]
 fn install(headline: &str, args: &str) -> Result<Entry, ValueError> {
     Ok(Entry {
         headline: Headline::new(headline),
@@ -26,6 +27,7 @@ fn local() -> Entry {
     Entry { headline: Headline::new("boot"), action: Action::Local }
 }
 
+#[expect(clippy::unwrap_used, reason = "runs only in tests")]
 fn compare(name: &str, rendered: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

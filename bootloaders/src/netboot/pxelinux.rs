@@ -21,6 +21,9 @@ fn local() -> String {
 
 /// When a download fails PXELINUX falls back to its `boot:` prompt; the timeout (in tenths of a second) makes it try
 /// again there. `IPAPPEND 2` adds `BOOTIF=` with the interface that was really used.
+///
+/// lpxelinux 6.04 takes a connection that ends too early for the end of the file and starts the kernel with half an
+/// initrd. The kernel finds the damage and panics; `panic=` makes the machine start again and try anew.
 fn start(install: &Install) -> String {
     let Install { http, kernel, initrd, args } = install;
     format!(
@@ -30,7 +33,7 @@ fn start(install: &Install) -> String {
          LABEL sysclone\n  \
            KERNEL {}\n  \
            INITRD {}\n  \
-           APPEND {}\n  \
+           APPEND panic=15 {}\n  \
            IPAPPEND 2\n",
         http.url(kernel),
         http.url(initrd),
