@@ -122,7 +122,7 @@ fn hold(shell: bool, cmdline: &str) -> ! {
         });
     }
     if !shell {
-        tracing::info!("this machine now waits to be looked at; its log is above and on the server");
+        tracing::info!("this machine now waits to be looked at; its log is above");
     }
     loop {
         if shell {
