@@ -1,0 +1,101 @@
+//! The agents' interface, as `sysclone_protocol::agent` lists it. Everything that comes in is hostile until checked.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use bytes::Bytes;
+use sysclone_protocol::agent::{AgentEvent, BootReport, EnrollRequest, EventReply, InstallOrder};
+
+use super::agent_auth::Bearer;
+use super::error::ApiError;
+use super::packs;
+use crate::app::App;
+use crate::deploy;
+
+/// Largest JSON body; an inventory of hundreds of disks and a plan for them are far below.
+const MAX_JSON: usize = 1 << 20;
+/// Largest unsigned manifest: some ten million files.
+const MAX_MANIFEST: usize = 1 << 30;
+
+/// The agents' interface.
+pub fn agent_router(app: Arc<App>) -> Router {
+    let json = Router::new()
+        .route("/agent/v1/enroll", post(enroll))
+        .route("/agent/v1/event", post(event))
+        .route("/agent/v1/report", post(report))
+        .layer(DefaultBodyLimit::max(MAX_JSON));
+    let bytes = Router::new()
+        .route("/agent/v1/manifest", get(manifest).post(packs::commit))
+        .layer(DefaultBodyLimit::max(MAX_MANIFEST));
+    let packs = Router::new()
+        .route("/agent/v1/parent", get(packs::parent))
+        .route("/agent/v1/staged", get(packs::staged))
+        .route("/agent/v1/packs/{hash}", put(packs::put_pack));
+    Router::new()
+        .merge(json)
+        .merge(bytes)
+        .merge(packs)
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this call has another method")
+        })
+        .with_state(app)
+}
+
+/// A body that must be JSON; what is wrong with it is said in our form.
+pub(super) fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+    json.map(|Json(value)| value).map_err(|error| ApiError::new(error.status(), error.body_text()))
+}
+
+async fn enroll(
+    State(app): State<Arc<App>>,
+    request: Result<Json<EnrollRequest>, JsonRejection>,
+) -> Result<Json<InstallOrder>, ApiError> {
+    let request = body(request)?;
+    let owned = Arc::clone(&app);
+    Ok(Json(app.to_the_end(async move { deploy::enroll(&owned, &request).await }).await?))
+}
+
+async fn event(
+    State(app): State<Arc<App>>,
+    bearer: Bearer,
+    event: Result<Json<AgentEvent>, JsonRejection>,
+) -> Result<Json<EventReply>, ApiError> {
+    let job = bearer.installing()?;
+    let event = body(event)?;
+    let owned = Arc::clone(&app);
+    Ok(Json(app.to_the_end(async move { deploy::agent_event(&owned, &job, event).await }).await?))
+}
+
+async fn report(
+    State(app): State<Arc<App>>,
+    bearer: Bearer,
+    report: Result<Json<BootReport>, JsonRejection>,
+) -> Result<Json<EventReply>, ApiError> {
+    let job = bearer.booted()?;
+    let report = body(report)?;
+    let owned = Arc::clone(&app);
+    Ok(Json(app.to_the_end(async move { deploy::boot_report(&owned, &job, report).await }).await?))
+}
+
+async fn manifest(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Response, ApiError> {
+    let job = bearer.installing()?;
+    if !job.state.is_running() {
+        return Err(ApiError::new(StatusCode::CONFLICT, "this deployment is over"));
+    }
+    let store = Arc::clone(&app.store);
+    let image = job.image;
+    let bytes = packs::blocking(move || store.manifest_bytes(&image.name, image.generation)).await?;
+    Ok(octets(bytes))
+}
+
+/// Bytes as an answer.
+pub(super) fn octets(bytes: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/octet-stream")], Bytes::from(bytes)).into_response()
+}

@@ -1,0 +1,46 @@
+//! `imgcapture` as a stream of lines. Whoever closes it ends the capture.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::Response;
+use tokio::sync::mpsc;
+
+use super::agent::body;
+use super::error::ApiError;
+use super::events::lines;
+use super::user::Actor;
+use crate::app::App;
+use crate::capture::run_capture;
+use crate::wire::CaptureRequest;
+
+/// Lines between the capture and its reader.
+const WAITING: usize = 64;
+
+/// `POST capture`.
+pub(super) async fn capture(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    request: Result<Json<CaptureRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let request = body(request)?;
+    let (lines, answer) = lines();
+    let (progress, mut received) = mpsc::channel(WAITING);
+    let owned = Arc::clone(&app);
+    // Closing the answer drops `received`, and a capture that nobody listens to ends itself.
+    app.tasks.spawn(async move { run_capture(&owned, &request, &actor.0, progress).await });
+    app.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                line = received.recv() => match line {
+                    Some(line) if lines.send(&line).await => {}
+                    Some(_) | None => return,
+                },
+                () = lines.0.closed() => return,
+            }
+        }
+    });
+    Ok(answer)
+}

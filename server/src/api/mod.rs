@@ -1,0 +1,13 @@
+//! The interfaces: agents over TLS, administrators over the unix socket.
+
+mod admin;
+mod agent;
+mod agent_auth;
+mod capture;
+mod error;
+mod events;
+mod packs;
+mod user;
+
+pub use admin::admin_router;
+pub use agent::agent_router;

@@ -1,0 +1,66 @@
+//! What one machine is told at its network boot.
+
+use sysclone_bootloaders::netboot::{Action, Entry, Headline, HttpServer, Install, ValueError};
+use sysclone_protocol::cmdline::BootArgs;
+use sysclone_protocol::names::{Mac, Secret};
+
+use crate::app::App;
+use crate::define::{Node, Snapshot};
+use crate::deploy::armed_word;
+
+/// What starts the agent on an armed node.
+#[derive(Debug, Clone)]
+pub struct Ticketed {
+    /// The one-time ticket.
+    pub ticket: Secret,
+    /// The interface that asks, when the request says it.
+    pub boot_mac: Option<Mac>,
+}
+
+/// The entry of a node: with a ticket it starts the agent, without one the machine goes on to its disk.
+///
+/// # Errors
+/// The kernel command line holds something that not every loader can carry; `nodeset` finds that first.
+pub fn boot_entry(
+    app: &App,
+    snapshot: &Snapshot,
+    node: &Node,
+    ticketed: Option<&Ticketed>,
+) -> Result<Entry, ValueError> {
+    let Some(ticketed) = ticketed else {
+        return Ok(Entry { headline: Headline::new("boot"), action: Action::Local });
+    };
+    let name = node.name.as_str();
+    let attributes = snapshot.attributes(name).cloned().unwrap_or_default();
+    let arch = attributes.get("arch").map_or("x86_64", String::as_str);
+    let listen = &app.config.listen;
+    let args = arguments(app, snapshot, node, (arch, ticketed));
+    Ok(Entry {
+        headline: Headline::new(&armed_word(&attributes)),
+        action: Action::Install(Install {
+            http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
+            kernel: format!("{arch}/kernel").parse()?,
+            initrd: format!("{arch}/initrd.img").parse()?,
+            args: args.parse()?,
+        }),
+    })
+}
+
+fn arguments(app: &App, snapshot: &Snapshot, node: &Node, (arch, ticketed): (&str, &Ticketed)) -> String {
+    let placed = snapshot.placed(node.name.as_str()).and_then(Result::ok);
+    let args = BootArgs {
+        server: app.config.listen.agent_url(),
+        node: node.name.clone(),
+        ticket: ticketed.ticket.clone(),
+        boot_mac: ticketed.boot_mac.or(node.macs.first().copied()),
+        address: placed.map(|placed| (placed.ip, placed.network.prefix)),
+        gateway: placed.and_then(|placed| placed.network.gateway),
+    };
+    let serial = node.serial.unwrap_or_default();
+    // The last console is the one that the agent talks to; a POWER machine's is the hypervisor's.
+    let console = match arch {
+        "ppc64" | "ppc64le" => "console=tty0 console=hvc0".to_owned(),
+        _ => format!("console=tty0 console=ttyS{},{}", serial.port, serial.speed),
+    };
+    format!("{} {console} {}", args.render(), node.kernel_args)
+}

@@ -1,0 +1,11 @@
+//! Network boot: the files that loaders fetch and the configurations that are made for each machine. One name space
+//! for TFTP and HTTP; nothing outside the list can be named.
+
+mod cpio;
+mod entry;
+mod files;
+mod serve;
+
+pub use entry::{Ticketed, boot_entry};
+pub use files::{BootFile, BootFiles, BootFilesError};
+pub use serve::{BootNames, Found};

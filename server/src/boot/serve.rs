@@ -1,0 +1,136 @@
+//! What a name in the boot name space means to a client: a file of the list, or a configuration made for it now.
+//!
+//! The default answer to every network boot is the machine's own disk. Only a node that is armed, with a ticket that
+//! has not expired, at the address that is the node's, gets the agent.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sysclone_bootloaders::netboot::{ClientKey, ConfigRequest, Loader, recognise, render};
+use tftp_server::{Files, Opening};
+
+use super::entry::{Ticketed, boot_entry};
+use super::files::BootFile;
+use crate::app::App;
+use crate::db::{DbError, Job, NewEvent};
+use crate::define::{Node, Snapshot};
+use crate::deploy::advance;
+use crate::state::Input;
+
+/// Something that has a name.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A file of the boot directory.
+    File(BootFile),
+    /// A configuration, made for this request.
+    Config(Bytes),
+}
+
+/// The boot name space.
+#[derive(Clone)]
+pub struct BootNames(pub Arc<App>);
+
+impl BootNames {
+    /// Finds `name` for a client. With `seen`, an armed node counts as booting from now on.
+    ///
+    /// # Errors
+    /// The database failed. A client that is refused a configuration by an error goes on to its disk.
+    pub async fn find(&self, name: &str, peer: IpAddr, seen: bool) -> Result<Option<Found>, DbError> {
+        if let Some(file) = self.0.boot_files.get(name) {
+            return Ok(Some(Found::File(file.clone())));
+        }
+        let Some(request) = recognise(name) else { return Ok(None) };
+        let snapshot = self.0.known.now();
+        let node = match &request.client {
+            ClientKey::Mac(mac) => snapshot.by_mac(mac),
+            ClientKey::Ip(ip) => snapshot.by_ip(*ip),
+            ClientKey::Uuid(uuid) => snapshot.by_uuid(&uuid.to_string()),
+        };
+        let Some(node) = node else {
+            tracing::info!(name, %peer, "a boot configuration was asked for that belongs to no node");
+            return Ok(None);
+        };
+        let text = self.configuration((&snapshot, node), &request, peer, seen).await?;
+        Ok(Some(Found::Config(text.into())))
+    }
+
+    async fn configuration(
+        &self,
+        (snapshot, node): (&Snapshot, &Node),
+        request: &ConfigRequest,
+        peer: IpAddr,
+        seen: bool,
+    ) -> Result<String, DbError> {
+        let app = &self.0;
+        let job = app.db.current_job(node.name.as_str()).await?;
+        let job = job.filter(|job| job.state.awaits_ticket() && job.expires_at > Timestamp::now());
+        let job = match job {
+            Some(job) if self.is_node(node, peer).await => Some(job),
+            Some(_) | None => None,
+        };
+        let boot_mac = match request.client {
+            ClientKey::Mac(mac) => Some(mac),
+            ClientKey::Ip(_) | ClientKey::Uuid(_) => None,
+        };
+        let ticketed = job
+            .as_ref()
+            .map(|job| Ticketed { ticket: app.keys.ticket.ticket(&job.id, &job.nonce), boot_mac });
+        let entry = boot_entry(app, snapshot, node, ticketed.as_ref()).or_else(|error| {
+            tracing::error!(node = %node.name, %error, "the node's configuration cannot be made, it gets local boot");
+            boot_entry(app, snapshot, node, None)
+        });
+        let text = entry.map(|entry| render(request.loader, &entry)).unwrap_or_default();
+        if let Some(job) = job.filter(|_| seen) {
+            self.mark_booting(&job, request.loader, peer).await;
+        }
+        Ok(text)
+    }
+
+    /// A ticket is given to the node's own address only. Whoever asks from elsewhere gets the harmless answer.
+    async fn is_node(&self, node: &Node, peer: IpAddr) -> bool {
+        let Some(ip) = node.ip else { return true };
+        let peer = peer.to_canonical();
+        if peer == IpAddr::V4(ip) {
+            return true;
+        }
+        let name = node.name.as_str();
+        let text = format!(
+            "its boot configuration was asked for from {peer}, its address is {ip}: local boot was answered; if \
+             another DHCP server gives it that address, chdef -t node -o {name} ip={peer}"
+        );
+        let event = NewEvent { node: Some(name), actor: "server", kind: "boot-refused", text };
+        self.0.record_refusal(event).await;
+        false
+    }
+
+    /// Telling the state is not worth failing a boot for.
+    async fn mark_booting(&self, job: &Job, loader: Loader, peer: IpAddr) {
+        let loader = match loader {
+            Loader::Ipxe => "iPXE",
+            Loader::Pxelinux => "PXELINUX",
+            Loader::Grub2 => "GRUB",
+        };
+        let note = format!("{loader} from {}", peer.to_canonical());
+        if let Err(error) = advance(&self.0, &job.id, &Input::LoaderSeen, ("server", &note)).await {
+            tracing::warn!(node = %job.node, %error, "the network boot could not be recorded");
+        }
+    }
+}
+
+impl Files for BootNames {
+    fn open<'a>(&'a self, name: &'a str, peer: SocketAddr) -> Opening<'a> {
+        Box::pin(async move {
+            match self.find(name, peer.ip(), true).await {
+                Ok(Some(Found::File(file))) => Some(file.bytes),
+                Ok(Some(Found::Config(text))) => Some(text),
+                Ok(None) => None,
+                Err(error) => {
+                    tracing::error!(name, %peer, %error, "a boot file could not be found");
+                    None
+                }
+            }
+        })
+    }
+}

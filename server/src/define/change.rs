@@ -1,0 +1,211 @@
+//! Changes of definitions: mkdef, chdef, rmdef. One object that cannot be changed fails alone.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use sysclone_protocol::names::Mac;
+
+use super::attributes::{check_attribute, check_object_name};
+use super::node::parse_macs;
+use crate::db::{Attributes, Db, DbError, NewEvent, Tx};
+use crate::state::Input;
+use crate::wire::{
+    AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Objects, Outcome,
+};
+
+/// Does what is asked, in one transaction; answers for each name in the request's order.
+///
+/// # Errors
+/// The database failed; then nothing was changed.
+pub async fn apply_change(db: &Db, request: &ChangeRequest, actor: &str) -> Result<Vec<Outcome>, DbError> {
+    let mut tx = db.write().await?;
+    let mut objects = tx.objects(request.kind, Some(&request.names)).await?;
+    let mut taken = match request.kind {
+        ObjectType::Node => Taken::read(&tx.objects(ObjectType::Node, None).await?),
+        ObjectType::Group | ObjectType::Osimage | ObjectType::Network | ObjectType::Site => Taken::default(),
+    };
+    let mut outcomes = Vec::new();
+    for name in &request.names {
+        let result = match prepare(request, name, objects.get(name), &taken) {
+            Ok(change) => {
+                let text = write(&mut tx, request.kind, name, &change, actor).await?;
+                change.remember(name, &mut objects, &mut taken);
+                Ok(text)
+            }
+            Err(refused) => Err(refused),
+        };
+        outcomes.push(Outcome { name: name.clone(), result });
+    }
+    tx.commit().await?;
+    Ok(outcomes)
+}
+
+/// What is to be written.
+enum Change {
+    Put { attributes: Attributes, created: bool },
+    Remove,
+}
+
+impl Change {
+    /// Keeps what later names of the same request are checked against.
+    fn remember(self, name: &str, objects: &mut Objects, taken: &mut Taken) {
+        taken.release(name);
+        match self {
+            Self::Put { attributes, .. } => {
+                taken.claim(name, &attributes);
+                objects.insert(name.to_owned(), attributes);
+            }
+            Self::Remove => {
+                objects.remove(name);
+            }
+        }
+    }
+}
+
+fn prepare(
+    request: &ChangeRequest,
+    name: &str,
+    present: Option<&Attributes>,
+    taken: &Taken,
+) -> Result<Change, String> {
+    let kind = request.kind;
+    check_object_name(kind, name)?;
+    let before = match (request.action, present) {
+        (ChangeAction::Remove, None) => {
+            return Err(format!("Could not find an object named '{name}' of type '{}'.", kind.word()));
+        }
+        (ChangeAction::Remove, Some(_)) => return Ok(Change::Remove),
+        (ChangeAction::Create, Some(_)) => {
+            return Err(format!("An object named '{name}' of type '{}' is already defined.", kind.word()));
+        }
+        (ChangeAction::Create | ChangeAction::Replace, _) | (ChangeAction::Change, None) => Attributes::new(),
+        (ChangeAction::Change, Some(attributes)) => attributes.clone(),
+    };
+    let mut attributes = before;
+    for change in &request.attributes {
+        alter(&mut attributes, change);
+        let value = attributes.get(&change.name).map(String::as_str).unwrap_or_default();
+        check_attribute(kind, &change.name, value).map_err(|error| error.to_string())?;
+    }
+    taken.refuse_shared(name, &attributes)?;
+    Ok(Change::Put { attributes, created: present.is_none() })
+}
+
+/// Applies one change of an attribute; list members stay in order, each once.
+fn alter(attributes: &mut Attributes, change: &AttributeChange) {
+    let old = attributes.get(&change.name).map(String::as_str).unwrap_or_default();
+    let members = |text: &str| -> Vec<String> {
+        text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let value = match change.action {
+        AttributeAction::Set => change.value.clone(),
+        AttributeAction::Append => {
+            let mut list = members(old);
+            for member in members(&change.value) {
+                if !list.contains(&member) {
+                    list.push(member);
+                }
+            }
+            list.join(",")
+        }
+        AttributeAction::Subtract => {
+            let gone = members(&change.value);
+            members(old).into_iter().filter(|member| !gone.contains(member)).collect::<Vec<_>>().join(",")
+        }
+    };
+    if value.is_empty() {
+        attributes.remove(&change.name);
+    } else {
+        attributes.insert(change.name.clone(), value);
+    }
+}
+
+async fn write(
+    tx: &mut Tx<'_>,
+    kind: ObjectType,
+    name: &str,
+    change: &Change,
+    actor: &str,
+) -> Result<String, DbError> {
+    let word = kind.word();
+    let (event, text) = match change {
+        Change::Put { attributes, created } => {
+            tx.put_object(kind, name, attributes).await?;
+            if *created { ("object-created", "created") } else { ("object-changed", "changed") }
+        }
+        Change::Remove => {
+            if kind == ObjectType::Node {
+                stop_deployment(tx, name, actor).await?;
+            }
+            tx.remove_object(kind, name).await?;
+            ("object-removed", "removed")
+        }
+    };
+    let node = (kind == ObjectType::Node).then_some(name);
+    let sentence = format!("{word} {name} was {text}");
+    tx.event(NewEvent { node, actor, kind: event, text: sentence }).await?;
+    Ok(text.to_owned())
+}
+
+/// A node that is removed has no ticket and no agent any more.
+async fn stop_deployment(tx: &mut Tx<'_>, node: &str, actor: &str) -> Result<(), DbError> {
+    for job in tx.current_jobs(&[node.to_owned()]).await? {
+        let withdrawn = Input::Withdrawn { by: actor.to_owned() };
+        if let Ok(Some(state)) = job.state.after(&withdrawn) {
+            let text =
+                format!("the deployment of {} ends as {}: the node was removed", job.image, state.word());
+            tx.event(NewEvent { node: Some(node), actor, kind: "node-state", text }).await?;
+        }
+    }
+    tx.forget_jobs(node).await
+}
+
+/// Addresses that nodes have: no two may have the same.
+#[derive(Default)]
+struct Taken {
+    macs: HashMap<Mac, String>,
+    ips: HashMap<Ipv4Addr, String>,
+}
+
+impl Taken {
+    fn read(nodes: &Objects) -> Self {
+        let mut taken = Self::default();
+        for (name, attributes) in nodes {
+            taken.claim(name, attributes);
+        }
+        taken
+    }
+
+    fn claim(&mut self, name: &str, attributes: &Attributes) {
+        let (macs, ip) = addresses(attributes);
+        for mac in macs {
+            self.macs.entry(mac).or_insert_with(|| name.to_owned());
+        }
+        if let Some(ip) = ip {
+            self.ips.entry(ip).or_insert_with(|| name.to_owned());
+        }
+    }
+
+    fn release(&mut self, name: &str) {
+        self.macs.retain(|_, owner| owner != name);
+        self.ips.retain(|_, owner| owner != name);
+    }
+
+    fn refuse_shared(&self, name: &str, attributes: &Attributes) -> Result<(), String> {
+        let (macs, ip) = addresses(attributes);
+        for mac in macs {
+            if let Some(owner) = self.macs.get(&mac).filter(|owner| *owner != name) {
+                return Err(format!("the MAC address {mac} belongs to node {owner}"));
+            }
+        }
+        match ip.and_then(|ip| Some((ip, self.ips.get(&ip)?))) {
+            Some((ip, owner)) if owner != name => Err(format!("the address {ip} belongs to node {owner}")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn addresses(attributes: &Attributes) -> (Vec<Mac>, Option<Ipv4Addr>) {
+    let macs = attributes.get("mac").and_then(|text| parse_macs(text).ok()).unwrap_or_default();
+    (macs, attributes.get("ip").and_then(|text| text.parse().ok()))
+}

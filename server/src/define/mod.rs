@@ -1,0 +1,19 @@
+//! Definitions: what administrators say about nodes, images and networks. Text in the database, checked here when it is
+//! written, and read into types once for all who use it ([`Snapshot`]).
+
+mod attributes;
+mod change;
+mod directory;
+mod disk_rules;
+mod network;
+mod node;
+mod ranges;
+mod snapshot;
+
+pub use attributes::AttributeError;
+pub use change::apply_change;
+pub use directory::Known;
+pub use disk_rules::{DiskRule, RuleError, parse_disk_rules};
+pub use network::{Network, Site};
+pub use node::{Node, Serial};
+pub use snapshot::{Placed, Snapshot};

@@ -1,0 +1,172 @@
+//! All that the boot path must know at once, in memory: nodes by name, Ethernet address, IP address and UUID, with the
+//! network that each is on. Rebuilt after every change of definitions; whoever reads one sees a consistent whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use sysclone_protocol::names::{Mac, NodeName};
+
+use super::network::{Network, Site};
+use super::node::Node;
+use crate::db::Attributes;
+use crate::wire::Objects;
+
+/// A node with its place in a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its address.
+    pub ip: Ipv4Addr,
+    /// The network it is on, DNS settings of the site filled in.
+    pub network: Network,
+}
+
+/// The definitions at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    nodes: BTreeMap<String, Entry>,
+    groups: BTreeMap<String, Vec<String>>,
+    by_mac: HashMap<Mac, String>,
+    by_ip: HashMap<Ipv4Addr, String>,
+    by_uuid: HashMap<String, String>,
+    site: Site,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    attributes: Attributes,
+    node: Result<Node, String>,
+    placed: Result<Placed, String>,
+}
+
+impl Snapshot {
+    /// Reads all definitions.
+    #[must_use]
+    pub fn new(
+        nodes: Objects,
+        groups: &Objects,
+        networks: &Objects,
+        site: &Objects,
+        server: Ipv4Addr,
+    ) -> Self {
+        let site = site.get("clustersite").map(|a| Site::read(a, server)).unwrap_or_default();
+        let networks: Vec<Network> = networks.values().filter_map(|a| Network::read(a, server)).collect();
+        let mut snapshot = Self { site, ..Self::default() };
+        for (name, attributes) in groups {
+            let members = attributes.get("members").map(String::as_str).unwrap_or_default();
+            snapshot.groups.insert(name.clone(), words(members).map(str::to_owned).collect());
+        }
+        for (name, attributes) in nodes {
+            snapshot.add(name, attributes, &networks);
+        }
+        snapshot
+    }
+
+    fn add(&mut self, name: String, attributes: Attributes, networks: &[Network]) {
+        let node = name
+            .parse::<NodeName>()
+            .map_err(|error| error.to_string())
+            .and_then(|parsed| Node::read(&parsed, &attributes).map_err(|error| error.to_string()));
+        let placed = node.as_ref().map_err(Clone::clone).and_then(|node| self.place(node, networks));
+        if let Ok(node) = &node {
+            for mac in &node.macs {
+                self.by_mac.entry(*mac).or_insert_with(|| name.clone());
+            }
+            if let Some(ip) = node.ip {
+                self.by_ip.entry(ip).or_insert_with(|| name.clone());
+            }
+            if let Some(uuid) = &node.uuid {
+                self.by_uuid.entry(uuid.clone()).or_insert_with(|| name.clone());
+            }
+        }
+        for group in attributes.get("groups").map(|text| words(text)).into_iter().flatten() {
+            let members = self.groups.entry(group.to_owned()).or_default();
+            if !members.contains(&name) {
+                members.push(name.clone());
+            }
+        }
+        self.nodes.insert(name, Entry { attributes, node, placed });
+    }
+
+    fn place(&self, node: &Node, networks: &[Network]) -> Result<Placed, String> {
+        let name = &node.name;
+        let Some(ip) = node.ip else {
+            return Err(format!("the node {name} has no address: chdef -t node -o {name} ip=<address>"));
+        };
+        // The narrowest network that has the address is the one it is on.
+        let network = networks.iter().filter(|network| network.contains(ip)).max_by_key(|n| n.prefix);
+        let Some(network) = network else {
+            return Err(format!(
+                "no network has the address {ip} of {name}: mkdef -t network -o <name> net=<network> mask=<mask>"
+            ));
+        };
+        let mut network = network.clone();
+        if network.nameservers.is_empty() {
+            network.nameservers.clone_from(&self.site.nameservers);
+        }
+        if network.domain.is_none() {
+            network.domain.clone_from(&self.site.domain);
+        }
+        Ok(Placed { ip, network })
+    }
+
+    /// Names of all nodes, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(String::as_str)
+    }
+
+    /// A node's attributes as written.
+    #[must_use]
+    pub fn attributes(&self, name: &str) -> Option<&Attributes> {
+        self.nodes.get(name).map(|entry| &entry.attributes)
+    }
+
+    /// A node by name; an error says which attribute cannot be read. None when there is no such node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<Result<&Node, &str>> {
+        self.nodes.get(name).map(|entry| entry.node.as_ref().map_err(String::as_str))
+    }
+
+    /// Where a node is; an error says what is not defined.
+    #[must_use]
+    pub fn placed(&self, name: &str) -> Option<Result<&Placed, &str>> {
+        self.nodes.get(name).map(|entry| entry.placed.as_ref().map_err(String::as_str))
+    }
+
+    /// The node with this Ethernet address.
+    #[must_use]
+    pub fn by_mac(&self, mac: &Mac) -> Option<&Node> {
+        self.good(self.by_mac.get(mac)?)
+    }
+
+    /// The node with this address.
+    #[must_use]
+    pub fn by_ip(&self, ip: Ipv4Addr) -> Option<&Node> {
+        self.good(self.by_ip.get(&ip)?)
+    }
+
+    /// The node with this system UUID.
+    #[must_use]
+    pub fn by_uuid(&self, uuid: &str) -> Option<&Node> {
+        self.good(self.by_uuid.get(uuid)?)
+    }
+
+    fn good(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)?.node.as_ref().ok()
+    }
+
+    /// Members of a group, by its definition and by the nodes' `groups`; none when there is no such group.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&[String]> {
+        self.groups.get(name).map(Vec::as_slice)
+    }
+
+    /// The site's settings.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}

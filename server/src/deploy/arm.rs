@@ -1,0 +1,115 @@
+//! Arms one node: everything that can be wrong is said before the node is switched on.
+
+use jiff::{SignedDuration, Timestamp};
+use sysclone_protocol::names::{ImageRef, Secret};
+use uuid::Uuid;
+
+use super::DeployError;
+use super::advance::write_state;
+use super::image::Installable;
+use crate::app::App;
+use crate::boot::{Ticketed, boot_entry};
+use crate::db::{Job, NewEvent, NewJob, RulesByLabel, Tx};
+use crate::define::{Node, Snapshot};
+use crate::state::Input;
+use crate::trust::{TokenHash, random};
+use crate::wire::ObjectType;
+
+/// A node that can be armed.
+pub(super) struct Ready<'a> {
+    node: &'a Node,
+    rules: RulesByLabel,
+}
+
+/// Checks a node against an image, in xCAT's words where it has some.
+pub(super) fn check<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    name: &str,
+    image: &Installable,
+) -> Result<Ready<'a>, String> {
+    let node = snapshot
+        .node(name)
+        .ok_or_else(|| format!("Could not find an object named '{name}' of type 'node'."))?
+        .map_err(str::to_owned)?;
+    if node.macs.is_empty() {
+        return Err("No MAC address available for this node".to_owned());
+    }
+    if let Some(Err(missing)) = snapshot.placed(name) {
+        return Err(missing.to_owned());
+    }
+    node.serial.map_err(str::to_owned)?;
+    if let Some(arch) = node.arch.as_ref().filter(|arch| **arch != image.arch) {
+        return Err(format!("the node is {arch}, but the OS image {} is for {}", image.image, image.arch));
+    }
+    if !app.boot_files.has_arch(&image.arch) {
+        let arch = &image.arch;
+        return Err(format!(
+            "boot_dir has no kernel and initrd for {arch}: sysclone-image-builder --arch {arch}"
+        ));
+    }
+    let rules = image.rules_for(node)?;
+    // Rendered once here, so that a kernel argument that no loader can carry is not found at boot.
+    let sample = Ticketed { ticket: Secret::new("x".repeat(32)), boot_mac: None };
+    boot_entry(app, snapshot, node, Some(&sample)).map_err(|error| error.to_string())?;
+    Ok(Ready { node, rules })
+}
+
+/// Writes the armed job and what xCAT notes at a node (`os`, `arch`, `profile`, `provmethod`).
+pub(super) async fn arm(
+    (app, tx): (&App, &mut Tx<'_>),
+    ready: &Ready<'_>,
+    image: &Installable,
+    actor: &str,
+) -> Result<(), DeployError> {
+    let name = &ready.node.name;
+    let id = Uuid::new_v4().to_string();
+    let nonce = random::<16>();
+    let ticket = app.keys.ticket.ticket(&id, &nonce);
+    let life = SignedDuration::try_from(app.config.ticket_life).unwrap_or(SignedDuration::MAX);
+    let expires_at = tx.now().saturating_add(life).unwrap_or(Timestamp::MAX);
+    tx.insert_job(&NewJob {
+        id: &id,
+        node: name,
+        image: &image.image,
+        macs: &ready.node.macs,
+        uuid: ready.node.uuid.as_deref(),
+        disk_rules: &ready.rules,
+        nonce: &nonce,
+        ticket_hash: TokenHash::of(ticket.reveal()),
+        expires_at,
+        created_by: actor,
+    })
+    .await?;
+    tx.set_offline(name.as_str(), false).await?;
+    for (attr, value) in [
+        ("os", image.osvers.as_str()),
+        ("arch", &image.arch),
+        ("profile", &image.profile),
+        ("provmethod", image.image.name.as_str()),
+    ] {
+        tx.put_attribute(ObjectType::Node, name.as_str(), (attr, value)).await?;
+    }
+    let text = armed_text(&image.image, expires_at);
+    tx.event(NewEvent { node: Some(name.as_str()), actor, kind: "node-armed", text }).await?;
+    Ok(())
+}
+
+fn armed_text(image: &ImageRef, expires_at: Timestamp) -> String {
+    let until = expires_at.round(jiff::Unit::Second).unwrap_or(expires_at);
+    format!("armed with {image}; its ticket is good for one network boot until {until}")
+}
+
+/// Takes back what a node was set to do. An agent that is at work is told to stop.
+pub(super) async fn withdraw(
+    (app, tx): (&App, &mut Tx<'_>),
+    job: &Job,
+    actor: &str,
+) -> Result<(), DeployError> {
+    let withdrawn = Input::Withdrawn { by: actor.to_owned() };
+    if let Some(state) = job.state.after(&withdrawn)? {
+        let progress = app.progress.get(&job.id).unwrap_or(job.progress);
+        write_state(tx, job, &state, (progress, actor, "")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Deployments: arming nodes, enrolling their agents, following them until the clone reports itself.
+
+mod advance;
+mod agent;
+mod arm;
+mod enroll;
+mod image;
+mod nodeset;
+mod progress;
+mod status;
+
+pub use advance::{Advance, advance};
+pub use agent::{agent_event, boot_report};
+pub use enroll::enroll;
+pub use nodeset::nodeset;
+pub use progress::Progress;
+pub use status::{armed_word, node_views, statuses};
+
+use crate::db::DbError;
+use crate::define::AttributeError;
+use crate::state::IllegalMove;
+
+/// Why a call about a deployment was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The database failed; nothing was changed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Not allowed; the sentence says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The deployment cannot take this step.
+    #[error(transparent)]
+    Illegal(#[from] IllegalMove),
+    /// There is no such deployment any more.
+    #[error("this deployment is not known any more: the node was removed or set anew")]
+    Gone,
+    /// A key file failed.
+    #[error(transparent)]
+    Key(#[from] crate::trust::KeyFileError),
+    /// A definition cannot be read.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+}

@@ -1,0 +1,193 @@
+//! `nodeset`: what nodes do at their next network boot. Thousands of nodes are one transaction; one bad node fails
+//! alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::DeployError;
+use super::arm::{arm, check, withdraw};
+use super::image::{Installable, find_image};
+use super::status::currstate;
+use crate::app::App;
+use crate::db::{DbError, Job, NewEvent};
+use crate::define::Snapshot;
+use crate::wire::{NodesetRequest, Outcome};
+
+/// What `nodeset` can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Stat,
+    Boot,
+    Offline,
+    /// The image named, or that of each node's `provmethod`.
+    Osimage(Option<(String, Option<u32>)>),
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    match text.split_once('=') {
+        None => match text {
+            "stat" => Ok(Target::Stat),
+            "boot" => Ok(Target::Boot),
+            "offline" => Ok(Target::Offline),
+            "osimage" => Ok(Target::Osimage(None)),
+            _ => Err(format!("Unknown state {text} requested")),
+        },
+        Some(("osimage", image)) => {
+            let (name, generation) = match image.split_once('@') {
+                Some((name, generation)) => {
+                    let wrong = || format!("Invalid argument: '{text}': the generation must be a number");
+                    (name, Some(generation.parse().map_err(|_| wrong())?))
+                }
+                None => (image, None),
+            };
+            Ok(Target::Osimage(Some((name.to_owned(), generation))))
+        }
+        Some(_) => Err(format!("Unknown state {text} requested")),
+    }
+}
+
+/// Does what is asked for each node; answers in the request's order.
+///
+/// # Errors
+/// The state word is not known, or the database failed; then nothing was changed.
+pub async fn nodeset(
+    app: &Arc<App>,
+    request: &NodesetRequest,
+    actor: &str,
+) -> Result<Vec<Outcome>, DeployError> {
+    let snapshot = app.known.now();
+    let results = match parse_target(&request.state).map_err(DeployError::Invalid)? {
+        Target::Stat => stat(app, &snapshot, &request.nodes).await?,
+        Target::Boot => disarm((app, &snapshot), &request.nodes, false, actor).await?,
+        Target::Offline => disarm((app, &snapshot), &request.nodes, true, actor).await?,
+        Target::Osimage(image) => {
+            let results = osimage((app, &snapshot), &request.nodes, image, actor).await?;
+            // Arming wrote attributes.
+            app.known.refresh(&app.db).await?;
+            results
+        }
+    };
+    Ok(request.nodes.iter().cloned().zip(results).map(|(name, result)| Outcome { name, result }).collect())
+}
+
+fn unknown(name: &str) -> String {
+    format!("Could not find an object named '{name}' of type 'node'.")
+}
+
+async fn stat(
+    app: &App,
+    snapshot: &Snapshot,
+    nodes: &[String],
+) -> Result<Vec<Result<String, String>>, DbError> {
+    let states = currstate(app, snapshot, Some(nodes)).await?;
+    Ok(nodes.iter().map(|name| states.get(name).cloned().ok_or_else(|| unknown(name))).collect())
+}
+
+async fn disarm(
+    (app, snapshot): (&App, &Snapshot),
+    nodes: &[String],
+    offline: bool,
+    actor: &str,
+) -> Result<Vec<Result<String, String>>, DeployError> {
+    let word = if offline { "offline" } else { "boot" };
+    let mut tx = app.db.write().await?;
+    let jobs = by_node(tx.current_jobs(nodes).await?);
+    let mut results = Vec::new();
+    for name in nodes {
+        if snapshot.attributes(name).is_none() {
+            results.push(Err(unknown(name)));
+            continue;
+        }
+        if let Some(job) = jobs.get(name) {
+            withdraw((app, &mut tx), job, actor).await?;
+        }
+        tx.set_offline(name, offline).await?;
+        let text = format!("set to {word}: the next network boot goes on to the node's own disk");
+        tx.event(NewEvent { node: Some(name), actor, kind: "nodeset", text }).await?;
+        results.push(Ok(word.to_owned()));
+    }
+    tx.commit().await?;
+    Ok(results)
+}
+
+async fn osimage(
+    (app, snapshot): (&Arc<App>, &Snapshot),
+    nodes: &[String],
+    image: Option<(String, Option<u32>)>,
+    actor: &str,
+) -> Result<Vec<Result<String, String>>, DeployError> {
+    let wanted: Vec<_> = nodes.iter().map(|name| image_for(snapshot, name, image.as_ref())).collect();
+    let mut images: HashMap<(String, Option<u32>), Result<Installable, String>> = HashMap::new();
+    for key in wanted.iter().flatten() {
+        if !images.contains_key(key) {
+            images.insert(key.clone(), find_image(app, &key.0, key.1).await?);
+        }
+    }
+    let mut tx = app.db.write().await?;
+    let jobs = by_node(tx.current_jobs(nodes).await?);
+    let mut results = Vec::new();
+    for (name, key) in nodes.iter().zip(wanted) {
+        let checked = key.and_then(|key| {
+            let image = images[&key].as_ref().map_err(Clone::clone)?;
+            Ok((check(app, snapshot, name, image)?, image))
+        });
+        match checked {
+            Ok((ready, image)) => {
+                if let Some(job) = jobs.get(name) {
+                    withdraw((app, &mut tx), job, actor).await?;
+                }
+                arm((app, &mut tx), &ready, image, actor).await?;
+                results.push(Ok(format!("sysclone {}", image.word())));
+            }
+            Err(refused) => results.push(Err(refused)),
+        }
+    }
+    tx.commit().await?;
+    Ok(results)
+}
+
+/// The image that one node is to get.
+fn image_for(
+    snapshot: &Snapshot,
+    name: &str,
+    given: Option<&(String, Option<u32>)>,
+) -> Result<(String, Option<u32>), String> {
+    let attributes = snapshot.attributes(name).ok_or_else(|| unknown(name))?;
+    match given {
+        Some(image) => Ok(image.clone()),
+        None => match attributes.get("provmethod") {
+            Some(name) => Ok((name.clone(), None)),
+            None => Err("OS image name must be specified in nodetype.provmethod".to_owned()),
+        },
+    }
+}
+
+fn by_node(jobs: Vec<Job>) -> BTreeMap<String, Job> {
+    jobs.into_iter().map(|job| (job.node.to_string(), job)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_as_typed() {
+        let image = |name: &str, generation| Ok(Target::Osimage(Some((name.to_owned(), generation))));
+        for (text, expected) in [
+            ("stat", Ok(Target::Stat)),
+            ("boot", Ok(Target::Boot)),
+            ("offline", Ok(Target::Offline)),
+            ("osimage", Ok(Target::Osimage(None))),
+            ("osimage=demo", image("demo", None)),
+            ("osimage=demo@7", image("demo", Some(7))),
+            (
+                "osimage=demo@x",
+                Err("Invalid argument: 'osimage=demo@x': the generation must be a number".into()),
+            ),
+            ("install", Err("Unknown state install requested".into())),
+            ("runcmd=bmcsetup", Err("Unknown state runcmd=bmcsetup requested".into())),
+        ] {
+            assert_eq!(parse_target(text), expected, "{text}");
+        }
+    }
+}
