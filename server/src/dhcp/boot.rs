@@ -29,10 +29,10 @@ pub(super) struct BootFile {
 pub(super) fn boot(client: Client, netboot: NetBoot, mac: &Mac, server: &ServerFacts) -> Boot {
     let Client::Booting { program, architecture } = client else { return Boot::Unasked };
     let bios = match program {
-        Program::Pxe | Program::Ipxe | Program::HttpBoot => architecture == Architecture::BIOS,
-        // BOOTP cannot say what it is; the ROMs that still speak it are those of old PCs.
+        // UEFI always says what it is; what does not, and what speaks only BOOTP, are the ROMs of old PCs.
+        Program::Pxe | Program::Ipxe => matches!(architecture, Architecture::BIOS | Architecture::Unsaid),
         Program::Bootp => true,
-        Program::Other => false,
+        Program::HttpBoot | Program::Other => false,
     };
     if !bios {
         return Boot::NoLoader;

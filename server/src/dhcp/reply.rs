@@ -171,8 +171,8 @@ fn encode(message: &Message, options: Vec<DhcpOption>, request: &Request) -> Vec
             }
         }
         bytes.extend(relay);
-        bytes.push(code::END);
     }
+    bytes.push(code::END);
     bytes.resize(bytes.len().max(MIN_LENGTH), 0);
     bytes
 }

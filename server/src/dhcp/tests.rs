@@ -1,1 +1,6 @@
-//! Placeholder for the module's tests.
+//! The protocol by value: packets of real clients against golden replies, the rules one by one, and any bytes at all.
+
+mod golden;
+mod packet;
+mod properties;
+mod rules;
