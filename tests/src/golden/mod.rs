@@ -17,6 +17,9 @@ use sysclone_exec::{Command, Runner, System, Tool};
 
 pub use awkward::PLACES;
 
+use crate::lab::Loop;
+
+const SETPRIV: Tool = Tool("setpriv");
 const UNSHARE: Tool = Tool("unshare");
 const SSH_KEYGEN: Tool = Tool("ssh-keygen");
 
@@ -64,14 +67,17 @@ impl Golden {
         }
         say("not in the cache, making it");
         let partial = cache.join("golden.partial");
+        Loop::detach_all(&partial).context("detaching an unfinished golden client")?;
         match fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context("removing an unfinished golden client");
             }
             _ => fs::create_dir(&partial).context("creating the golden client's folder")?,
         }
-        let build = Command::new(UNSHARE)
-            .args(["--mount", "--propagation", "private", "--"])
+        // In a process namespace of its own, all that works on it ends with this program, however that ends.
+        let build = Command::new(SETPRIV)
+            .args(["--pdeathsig", "KILL", "--", UNSHARE.0, "--mount", "--propagation", "private"])
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
             .arg(builder)
             .arg("golden-build")
             .arg(&partial)
@@ -79,6 +85,7 @@ impl Golden {
             .timeout(BUILD_LIMIT);
         System.run(&build).context("making the golden client")?;
         fs::rename(&partial, &golden.folder).context("keeping the golden client")?;
+        forget_old(&cache).context("removing old golden clients")?;
         Ok(golden)
     }
 
@@ -110,6 +117,24 @@ pub fn build(folder: &Path, debs: &Path) -> Result<()> {
     tree::customise(&root, &public).context("configuring the tree")?;
     disk::write(&root, &folder.join("disk.img"), &work.join("mnt")).context("writing the disk")?;
     private::remove_workspace(&work).context("removing the work space")
+}
+
+/// Golden clients that are kept: the one in use and the one before it.
+const KEPT: usize = 2;
+
+fn forget_old(cache: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("golden-") {
+            found.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    found.sort();
+    for (_, old) in found.iter().rev().skip(KEPT) {
+        fs::remove_dir_all(old)?;
+    }
+    Ok(())
 }
 
 /// Name of the golden client that the recipe and the package lists of today make.

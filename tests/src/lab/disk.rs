@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use sysclone_exec::{Command, Runner, System, Tool};
 
 use super::cleanup::{self, Guard};
@@ -105,6 +106,37 @@ impl Loop {
         Ok(Self { device, _detached_on_drop: guard })
     }
 
+    /// Detaches what a killed run has left attached to files in `folder`.
+    ///
+    /// # Errors
+    /// The kernel does not tell or does not let go.
+    pub fn detach_all(folder: &Path) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Report {
+            loopdevices: Vec<Device>,
+        }
+        #[derive(Deserialize)]
+        struct Device {
+            name: PathBuf,
+            #[serde(rename = "back-file")]
+            file: Option<PathBuf>,
+        }
+        let list = Command::new(LOSETUP).args(["--list", "--json", "--output", "NAME,BACK-FILE"]);
+        let output = System.run(&list).context("listing loop devices")?.text();
+        // Without any there is no document at all.
+        if output.trim().is_empty() {
+            return Ok(());
+        }
+        let report: Report = serde_json::from_str(&output).context("reading the list of loop devices")?;
+        for device in report.loopdevices {
+            if device.file.is_some_and(|file| file.starts_with(folder)) {
+                let detach = Command::new(LOSETUP).arg("--detach").arg(&device.name);
+                System.run(&detach).context("detaching a loop device")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Its device node.
     #[must_use]
     pub fn device(&self) -> &Path {
@@ -139,6 +171,20 @@ impl Mount {
             .run(&Command::new(MOUNT).args(["--rbind", "--make-rslave"]).arg(from).arg(at))
             .context("mounting")?;
         Ok(Self::undone_at(at))
+    }
+
+    /// Unmounts what a killed run has left mounted in `folder`, the innermost first.
+    ///
+    /// # Errors
+    /// The kernel does not let go.
+    pub fn remove_all(folder: &Path) -> Result<()> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").context("reading the mounts")?;
+        let inside = |line: &&str| line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(folder));
+        for line in mounts.lines().rev().filter(inside) {
+            let at = line.split(' ').nth(1).unwrap_or_default();
+            System.run(&Command::new(UMOUNT).arg(at)).context("unmounting")?;
+        }
+        Ok(())
     }
 
     fn undone_at(at: &Path) -> Self {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sysclone_exec::{Command, Runner, System, Tool};
 
 use super::cleanup::{self, Guard};
+use super::disk::{Loop, Mount};
 use super::wait;
 
 const IP: Tool = Tool("ip");
@@ -139,7 +140,12 @@ fn remove_stale() -> Result<()> {
     Ok(())
 }
 
-/// Ends what still runs in the network, then removes it.
+/// The folder that goes with a network. Sockets in it need a short path.
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
+}
+
+/// Ends what still runs in the network, then removes it with its folder.
 fn remove(name: &str) -> Result<()> {
     let pids = || -> Result<Vec<i32>> {
         let listing = System.run(&Command::new(IP).args(["netns", "pids", name]))?;
@@ -151,5 +157,12 @@ fn remove(name: &str) -> Result<()> {
     }
     let empty = || Ok(pids()?.is_empty().then_some(()));
     wait::until("programs leaving the network", Duration::from_secs(10), empty)?;
-    ip(&["netns", "delete", name])
+    ip(&["netns", "delete", name])?;
+    let folder = scratch(name);
+    if folder.exists() {
+        Mount::remove_all(&folder)?;
+        Loop::detach_all(&folder)?;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    Ok(())
 }
