@@ -16,8 +16,8 @@ const SUFFIXES: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 pub(crate) struct ModInfo {
     /// Modules whose symbols it uses.
     pub depends: Vec<String>,
-    /// Modules, aliases or features to load first when they exist.
-    pub before: Vec<String>,
+    /// Soft dependencies as written (`pre: crc32c post: x`).
+    pub softdeps: Vec<String>,
     /// Patterns that ask for it.
     pub aliases: Vec<String>,
     /// Firmware files it may ask for.
@@ -60,7 +60,7 @@ pub(crate) fn parse(module: &[u8]) -> Result<ModInfo> {
     for (key, value) in statements(elf::section(module, ".modinfo")?) {
         match key {
             "depends" => info.depends = value.split(',').filter(|d| !d.is_empty()).map(canonical).collect(),
-            "softdep" => info.before.extend(before(value)),
+            "softdep" => info.softdeps.push(value.to_owned()),
             "alias" => info.aliases.push(value.to_owned()),
             "firmware" => info.firmware.push(value.to_owned()),
             _ => {}
@@ -74,10 +74,11 @@ pub(crate) fn statements(section: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     section.split(|&b| b == 0).filter_map(|text| std::str::from_utf8(text).ok()?.split_once('='))
 }
 
-/// The part of a soft dependency that must be loaded first (`pre: a b post: c` → a, b).
-fn before(softdep: &str) -> Vec<String> {
+/// The part of a soft dependency that must be loaded first (`pre: a b post: c` → a, b): modules or aliases, which
+/// need not exist.
+pub(crate) fn before(softdep: &str) -> impl Iterator<Item = &str> {
     let words = softdep.split_ascii_whitespace().skip_while(|w| *w != "pre:").skip(1);
-    words.take_while(|w| *w != "post:").map(str::to_owned).collect()
+    words.take_while(|w| *w != "post:")
 }
 
 #[cfg(test)]
@@ -93,8 +94,8 @@ mod tests {
 
     #[test]
     fn only_what_must_come_first_is_taken_from_a_soft_dependency() {
-        assert_eq!(before("pre: crc32c sha256 post: b"), ["crc32c", "sha256"]);
-        assert_eq!(before("post: b"), Vec::<String>::new());
+        assert_eq!(before("pre: crc32c sha256 post: b").collect::<Vec<_>>(), ["crc32c", "sha256"]);
+        assert_eq!(before("post: b").count(), 0);
     }
 
     #[test]

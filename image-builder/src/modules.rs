@@ -100,7 +100,7 @@ impl ModuleTree {
         if !seen.insert(name.to_owned()) {
             return Ok(());
         }
-        for wanted in &module.info.before {
+        for wanted in module.info.softdeps.iter().flat_map(|s| modinfo::before(s)) {
             for provider in self.providers(wanted) {
                 self.visit(&provider, order, seen)?;
             }
@@ -185,9 +185,8 @@ impl Selection<'_> {
     }
 
     fn soft_dependencies(&self) -> String {
-        self.lines(|name, info| match info.before.as_slice() {
-            [] => String::new(),
-            before => format!("softdep {name} pre: {}\n", before.join(" ")),
+        self.lines(|name, info| {
+            info.softdeps.iter().map(|softdep| format!("softdep {name} {softdep}\n")).collect()
         })
     }
 
