@@ -310,3 +310,19 @@ Exit status: 0 all booted, 1 a node failed or the time is over, 2 wrong usage.";
 const LINKS_EXAMPLES: &str = "\
 Examples:
   sysclone install-links /usr/local/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_numbers_with_a_unit() {
+        for (text, seconds) in [("90", Some(90)), ("90s", Some(90)), ("30m", Some(1800)), ("2h", Some(7200))]
+        {
+            assert_eq!(parse_duration(text).ok().map(|d| d.as_secs()), seconds, "{text}");
+        }
+        for text in ["", "s", "1d", "-1", "1.5h", "99999999999999999999", "9999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

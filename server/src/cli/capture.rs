@@ -80,7 +80,7 @@ async fn follow(client: &Client, request: &CaptureRequest, view: &mut View<'_>) 
         if view.json {
             view.console.data(&format!("{}\n", serde_json::to_string(&line)?))?;
         } else {
-            view.show(&line, &request.osimage)?;
+            view.show(&line)?;
         }
         match line {
             CaptureProgress::Finished(_) => return Ok(Exit::Done),
@@ -97,7 +97,7 @@ async fn follow(client: &Client, request: &CaptureRequest, view: &mut View<'_>) 
 }
 
 impl View<'_> {
-    fn show(&mut self, line: &CaptureProgress, osimage: &str) -> anyhow::Result<()> {
+    fn show(&mut self, line: &CaptureProgress) -> anyhow::Result<()> {
         match line {
             CaptureProgress::Step { text } => {
                 self.end_step()?;
@@ -118,7 +118,6 @@ impl View<'_> {
                 self.end_step()?;
                 let entries = grouped(reply.entries);
                 let (size, new) = (bytes(reply.bytes), bytes(reply.new_bytes));
-                self.console.line(&format!("The osimage definition for {osimage} was created."))?;
                 self.console.line(&format!("{}: {entries} files, {size}, {new} new", reply.image))
             }
             CaptureProgress::Failed { reason } => {

@@ -126,8 +126,9 @@ impl Watching<'_> {
     }
 }
 
+/// Whether nothing more will happen to the node by itself.
 fn has_ended(status: &NodeStatus) -> bool {
-    matches!(status.state.as_str(), "booted" | "failed")
+    matches!(status.state.as_str(), "booted" | "failed" | "withdrawn")
 }
 
 /// One status for every node. A node that was removed meanwhile will not boot: it counts as failed.

@@ -356,7 +356,9 @@ fn a_socket_without_permission_is_explained() {
         std::fs::set_permissions(fake.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(fake.socket(), PermissionsExt::from_mode(0o660)).unwrap();
         let program = fake.dir.path().join("sysclone");
-        std::fs::copy(env!("CARGO_BIN_EXE_sysclone"), &program).unwrap();
+        // By another program: a copy that is open for writing here could not be run while another test starts one.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_sysclone")).arg(&program).status().unwrap();
+        assert!(copied.success());
         let mut command = Command::new(program);
         command.uid(65534).gid(65534);
         let said = run(command.arg("lsdef").env("SYSCLONE_SOCKET", fake.socket()));
@@ -398,7 +400,8 @@ fn step(text: &str) -> CaptureProgress {
 fn imgcapture_tells_its_steps() {
     let warning = CaptureProgress::Warning { text: "/var/log/x changed while it was read".to_owned() };
     let progress = CaptureProgress::Progress { files: 1, bytes: 2, total: 3, sent: 1 };
-    let capture = vec![step("Preparing osimage demo on n1."), progress, warning, finished()];
+    let created = step("The osimage definition for demo was created.");
+    let capture = vec![step("Preparing osimage demo on n1."), progress, warning, created, finished()];
     let fake = Fake::start(Knows { capture, ..knows() });
     insta::assert_snapshot!(sysclone(&fake, &["imgcapture", "n1", "-t", "sysclone", "-o", "demo"]).all(), @r"
     status 0

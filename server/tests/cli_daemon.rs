@@ -1,0 +1,150 @@
+//! The real `sysclone` against the real `syscloned`, both as programs, on loopback.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// How long the daemon may take to come up on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A daemon with a state of its own, which ends with this value.
+struct Daemon {
+    dir: tempfile::TempDir,
+    process: Child,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        std::fs::create_dir(dir.path().join("boot")).unwrap();
+        let index = r#"{"format": 1, "architectures": {}, "files": []}"#;
+        std::fs::write(dir.path().join("boot/boot.json"), index).unwrap();
+        let (http, https) = (free_port(), free_port());
+        let config = format!(
+            "log = 'warn'\nstate_dir = '{at}/state'\nrun_dir = '{at}/run'\nboot_dir = '{at}/boot'\n[listen]\n\
+             address = '127.0.0.1'\ninterface = 'lo'\ndhcp_port = 0\ntftp_port = 0\n\
+             http_port = {http}\nhttps_port = {https}\n"
+        );
+        let path = dir.path().join("sysclone.toml");
+        std::fs::write(&path, config).unwrap();
+        let notify = dir.path().join("notify.sock");
+        let ready = UnixDatagram::bind(&notify).unwrap();
+        ready.set_read_timeout(Some(START_LIMIT)).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_syscloned"))
+            .arg("--config")
+            .arg(&path)
+            .env("NOTIFY_SOCKET", &notify)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let daemon = Self { dir, process };
+        let mut said = [0; 256];
+        let length = ready.recv(&mut said).expect("the daemon says that it is ready");
+        assert!(said[..length].starts_with(b"READY=1"), "{:?}", String::from_utf8_lossy(&said[..length]));
+        daemon
+    }
+
+    /// Runs `sysclone`: its status, output and error output as one text.
+    fn cli(&self, words: &str) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_sysclone"))
+            .args(words.split(' '))
+            .env("SYSCLONE_SOCKET", self.dir.path().join("run/api.sock"))
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        format!("{}\n{}{}", output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// A port that nobody uses now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn definitions_go_round() {
+    let daemon = Daemon::start();
+    let made = |count| format!("0\n{count} object definitions have been created or modified.\n");
+    for (words, expected) in [
+        ("mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1", made(1)),
+        ("mkdef -t node -o n[1-3] groups=lab,all arch=x86_64", made(3)),
+        ("chdef n1 mac=52:54:00:00:00:01 ip=10.77.0.11 netboot=pxe", made(1)),
+        ("chdef lab groups-=all", made(3)),
+        ("chdef -p n3 groups=rack1,rack2", made(1)),
+        ("chdef n9 groups=rack1", made(1) + "New object definitions 'n9' have been created.\n"),
+        (
+            "lsdef -i groups,ip -c n1,n3",
+            "0\nn1: groups=lab\nn1: ip=10.77.0.11\nn3: groups=lab,rack1,rack2\nn3: ip=\n".into(),
+        ),
+        ("lsdef -s rack1@groups=~lab", "0\nn3  (node)\n".into()),
+        ("lsdef -t network", "0\nlab  (network)\n".into()),
+        ("mkdef -f -t network -o lab net=10.78.0.0 mask=255.255.255.0", made(1)),
+        ("lsdef -t network lab", "0\nObject name: lab\n    mask=255.255.255.0\n    net=10.78.0.0\n".into()),
+        (
+            "chdef -t site domain=cluster.example",
+            made(1) + "New object definitions 'clustersite' have been created.\n",
+        ),
+        ("lsdef -t site -l", "0\nObject name: clustersite\n    domain=cluster.example\n".into()),
+        ("rmdef rack1", "0\n2 object definitions have been removed.\n".into()),
+        ("lsdef", "0\nn1  (node)\nn2  (node)\n".into()),
+    ] {
+        assert_eq!(daemon.cli(words), expected, "{words}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_said_and_the_rest_is_done() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1,n2 groups=all arch=x86_64");
+    daemon.cli("chdef n1 mac=52:54:00:00:00:01");
+    let failed =
+        "Error: One or more errors occured when attempting to create or modify xCAT object definitions.\n";
+    let shared = daemon.cli("chdef n2 mac=52:54:00:00:00:01");
+    assert_eq!(
+        shared,
+        format!("1\nError: n2: the MAC address 52:54:00:00:00:01 belongs to node n1\n{failed}")
+    );
+    let again = daemon.cli("mkdef n2,n3 groups=all");
+    assert!(again.starts_with("1\n1 object definitions have been created or modified.\nError: "), "{again}");
+    assert!(again.contains("'n2'"), "{again}");
+    assert_eq!(
+        daemon.cli("nodeset n1,n7 boot"),
+        "1\nn1: boot\nError: Invalid nodes and/or groups in noderange: n7\n"
+    );
+    assert_eq!(
+        daemon.cli("nodeset n1 osimage=demo"),
+        "1\nn1: Error: Cannot find the OS image demo in the osimage table.\n"
+    );
+    assert_eq!(daemon.cli("nodeset all stat"), "0\nn1: boot\nn2: boot\nn3: boot\n");
+    assert_eq!(daemon.cli("nodestat n1"), "0\nn1: defined\n");
+    assert_eq!(daemon.cli("lsdef n5-n1"), "2\nError: 'n5-n1' runs backwards\n");
+    let events = daemon.cli("events n1 --json");
+    let kinds: Vec<String> = events
+        .lines()
+        .skip(1)
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(kinds, ["object-created", "object-changed", "nodeset"]);
+}
+
+#[test]
+fn a_capture_without_an_address_says_what_to_do() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1 groups=all arch=x86_64");
+    let said = daemon.cli("imgcapture n1 -t sysclone -o demo");
+    assert!(said.starts_with("1\n") && said.contains("Error: "), "{said}");
+    assert_eq!(daemon.cli("lsdef -t osimage"), "0\nCould not find any object definitions to display.\n");
+}
