@@ -1,10 +1,13 @@
 //! Measures a capture and an apply on this machine: `measure SOURCE STORE TARGET [THREADS]`.
 //!
-//! SOURCE is read, STORE and TARGET are directories that are filled. Prints seconds, bytes and the peak of memory.
+//! SOURCE is read, STORE and TARGET are directories that are filled. Prints seconds, processor seconds, bytes and the
+//! peak of memory.
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use sysclone_image::sign::SigningKey;
 use sysclone_image::{
@@ -25,13 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let captured = |parent: Option<&Manifest>| -> Result<Manifest, Box<dyn Error>> {
         let options = CaptureOptions { root: source.clone(), threads, ..CaptureOptions::default() };
         let job = CaptureJob { options, facts: facts(&image), parent, staged: Vec::new(), key: &key };
-        let start = Instant::now();
+        let start = Clock::start();
         let manifest = capture(job, &mut store.sink(&image), &|_| ())?;
         let unsigned = manifest.encode();
         let reply = store.commit(&image, &unsigned, &signing_key)?;
         println!(
-            "capture {:.2} s: {} entries, {} MB of files, {} MB of new packs, manifest {} kB, peak {}",
-            start.elapsed().as_secs_f64(),
+            "capture {}: {} entries, {} MB of files, {} MB of new packs, manifest {} kB, peak {}",
+            start.read(),
             reply.entries,
             reply.bytes / 1_000_000,
             reply.new_bytes / 1_000_000,
@@ -42,17 +45,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let first = captured(None)?;
     let second = captured(Some(&first))?;
-    let start = Instant::now();
+    let start = Clock::start();
     let job = ApplyJob { manifest: &second, key: &key, source: &store, root: &target, threads };
     let report = apply(&job, &|_| ())?;
     println!(
-        "apply {:.2} s: {} files, {} MB, peak {}",
-        start.elapsed().as_secs_f64(),
+        "apply {}: {} files, {} MB, peak {}",
+        start.read(),
         report.files,
         report.bytes / 1_000_000,
         peak()?
     );
     Ok(())
+}
+
+/// Wall and processor time since it was started.
+struct Clock(Instant, f64);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now(), Self::processor_seconds())
+    }
+
+    fn processor_seconds() -> f64 {
+        let time = clock_gettime(ClockId::ProcessCPUTime);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+            .as_secs_f64()
+    }
+
+    fn read(&self) -> String {
+        let (wall, processor) = (self.0.elapsed().as_secs_f64(), Self::processor_seconds() - self.1);
+        format!("{wall:.2} s ({processor:.2} s of processor)")
+    }
 }
 
 /// The largest memory this process has had, as the kernel says it.

@@ -193,7 +193,8 @@ pub(crate) struct PackWriter {
 impl PackWriter {
     pub(crate) fn new(image_key: &ImageKey) -> Result<Self, KeyError> {
         let salt = random_bytes()?;
-        let mut bytes = Vec::with_capacity(PACK_BYTES);
+        // With room for the index, so that closing a full pack does not move it.
+        let mut bytes = Vec::with_capacity(PACK_BYTES + PACK_BYTES / 32);
         bytes.extend_from_slice(&HEAD_MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 6]);

@@ -3,7 +3,7 @@
 //! The same tree gives the same chunks, frames and order, whatever the number of threads.
 //!
 //! Memory, beside one record per name and chunk: one pack in the making and one being stored (2 × 64 MiB), one
-//! segment (8 MiB) per worker and one more, and some frames of 1 MiB; 180 MiB with four workers.
+//! segment (4 MiB) per worker and one more, and some frames of 1 MiB; 165 MiB with four workers.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -25,11 +25,11 @@ use crate::walk::{Node, NodeKind};
 
 /// Small files are handed to a worker together, up to this many bytes and names: enough that handing over costs
 /// nothing, little enough that all workers have something to do.
-const BATCH_BYTES: u64 = 4 << 20;
+const BATCH_BYTES: u64 = 2 << 20;
 const BATCH_FILES: usize = 256;
 
 /// Frames that wait for a worker or for their turn, at most, before more is read.
-const FRAMES_IN_FLIGHT: u64 = 12;
+const FRAMES_IN_FLIGHT: u64 = 8;
 
 /// How often a file that changes while it is read is read.
 const ATTEMPTS: u8 = 3;

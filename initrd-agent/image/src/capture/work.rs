@@ -14,7 +14,7 @@ use crate::tree::Directories;
 
 /// Files above this are read in segments of this size by several threads. Cuts restart at a segment, so a small one
 /// would cost chunks when content moves; a large one costs memory (see [`super::pipeline`]).
-pub(super) const SEGMENT_BYTES: u64 = 8 << 20;
+pub(super) const SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Something to do, with its place in the order of results.
 pub(super) enum Job {
