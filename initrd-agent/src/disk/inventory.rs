@@ -154,7 +154,7 @@ fn transport(device: &str, name: &str) -> &'static str {
 /// The last PCI function on the way to a disk, and the port behind it: stays the same over restarts.
 fn bus_path(device: &str) -> Option<String> {
     let is_pci = |part: &&str| part.len() == 12 && part.as_bytes()[4] == b':' && part.as_bytes()[10] == b'.';
-    let pci = device.split('/').filter(is_pci).next_back()?;
+    let pci = device.split('/').rfind(is_pci)?;
     let port = device.split('/').find(|p| p.starts_with("ata") && p[3..].parse::<u32>().is_ok());
     let scsi = device.split('/').find(|p| p.split(':').count() == 4 && !is_pci(p));
     Some(match (port, scsi) {

@@ -269,7 +269,8 @@ mod tests {
             let mut theirs: Vec<String> =
                 line("Filesystem features:").split_whitespace().map(str::to_owned).collect();
             let mut ours = found.features.features.clone();
-            (theirs.sort(), ours.sort());
+            theirs.sort();
+            ours.sort();
             assert_eq!((found.kind.as_str(), ours), (kind, theirs));
             assert_eq!((found.uuid.as_deref(), found.label.as_deref()), (Some(UUID), Some("a label")));
             assert_eq!(found.features.hash_seed.unwrap_or_default(), line("Directory Hash Seed:"));
@@ -278,7 +279,8 @@ mod tests {
             let mut theirs: Vec<String> =
                 line("Default mount options:").split_whitespace().map(str::to_owned).collect();
             let mut ours = found.features.default_mount_options;
-            (theirs.sort(), ours.sort());
+            theirs.sort();
+            ours.sort();
             assert_eq!(ours, theirs);
         }
     }

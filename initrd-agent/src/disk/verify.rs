@@ -78,7 +78,8 @@ fn filesystem(planned: &PlannedFilesystem) -> anyhow::Result<()> {
     // The kernel turns this one on by itself when the first file over 2 GiB is written.
     have.retain(|f| f != "large_file");
     want.retain(|f| f != "large_file");
-    (have.sort(), want.sort());
+    have.sort();
+    want.sort();
     ensure!(have == want, "{device} has features {have:?} instead of {want:?}");
     Ok(())
 }
