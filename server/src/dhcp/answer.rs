@@ -8,7 +8,7 @@ use sysclone_protocol::names::{Mac, NodeName};
 use super::boot::{Boot, boot};
 use super::client::Client;
 use super::directory::{Directory, Reservation, ServerFacts};
-use super::reply::{Form, grant, refusal};
+use super::reply::{Form, Grant, grant, refusal};
 use super::request::{ParseError, Request, Type, mac_of};
 
 /// What to do about a packet.
@@ -201,7 +201,7 @@ impl Context<'_> {
         };
         Decision::Reply {
             destination: self.destination(form),
-            bytes: grant(self.request, form, self.node, &boot, self.server),
+            bytes: grant(self.request, &Grant { form, node: self.node, boot: &boot, server: self.server }),
             what: self.replied(kind, &boot),
         }
     }

@@ -39,14 +39,18 @@ pub(super) enum Form {
     Bootp,
 }
 
-/// The reply that gives `node` its address.
-pub(super) fn grant(
-    request: &Request,
-    form: Form,
-    node: &Reservation,
-    boot: &Boot,
-    server: &ServerFacts,
-) -> Vec<u8> {
+/// What a node is granted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant<'a> {
+    pub form: Form,
+    pub node: &'a Reservation,
+    pub boot: &'a Boot,
+    pub server: &'a ServerFacts,
+}
+
+/// The reply that gives a node its address, network and boot file.
+pub(super) fn grant(request: &Request, grant: &Grant<'_>) -> Vec<u8> {
+    let Grant { form, node, boot, server } = *grant;
     let mut message = header(request);
     message.set_ciaddr(request.ciaddr);
     if form != Form::Informed {
@@ -55,32 +59,30 @@ pub(super) fn grant(
     if *boot != Boot::Unasked {
         message.set_siaddr(server.address).set_sname_str(server.address.to_string());
     }
-    if let Boot::File(file) = boot
-        && file.name.len() <= FILE_FIELD
-    {
-        message.set_fname_str(&file.name);
-    }
-    let mut options = Vec::new();
-    match form {
-        Form::Offer => options.extend(dhcp_options(MessageType::Offer, request, server)),
-        Form::Ack | Form::Informed => options.extend(dhcp_options(MessageType::Ack, request, server)),
-        Form::Bootp => {}
-    }
+    let mut options = match form {
+        Form::Offer => dhcp_options(MessageType::Offer, request, server),
+        Form::Ack | Form::Informed => dhcp_options(MessageType::Ack, request, server),
+        Form::Bootp => Vec::new(),
+    };
+    let leased = matches!(form, Form::Offer | Form::Ack);
     options.push(DhcpOption::SubnetMask(mask(node.prefix)));
     options.extend(node.gateway.map(|gateway| DhcpOption::Router(vec![gateway])));
-    if matches!(form, Form::Offer | Form::Ack) {
+    if leased {
         options.push(DhcpOption::AddressLeaseTime(seconds(server)));
     }
-    if let Boot::File(file) = boot
-        && form != Form::Bootp
-    {
-        options.extend(boot_options(file, server));
+    if let Boot::File(file) = boot {
+        if file.name.len() <= FILE_FIELD {
+            message.set_fname_str(&file.name);
+        }
+        if form != Form::Bootp {
+            options.extend(boot_options(file, server));
+        }
     }
     options.extend(network_options(node));
-    if matches!(form, Form::Offer | Form::Ack) {
+    if leased {
         // The usual half and seven eighths (RFC 2131 section 4.4.5).
         options.push(DhcpOption::Renewal(seconds(server) / 2));
-        options.push(DhcpOption::Rebinding((u64::from(seconds(server)) * 7 / 8) as u32));
+        options.push(DhcpOption::Rebinding(seconds(server) - seconds(server) / 8));
     }
     encode(&message, options, request)
 }
