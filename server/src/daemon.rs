@@ -35,8 +35,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// It cannot start.
 pub async fn run(config: Config, cancel: CancellationToken, ready: impl FnOnce()) -> Result<()> {
-    let _only_one = lock(&config.state_dir)?;
     check_address(&config)?;
+    let _only_one = lock(&config.state_dir)?;
     let app = Arc::new(open(config, cancel.clone()).await?);
     let sockets = Sockets::open(&app)?;
     serve(&app, sockets)?;
