@@ -206,7 +206,7 @@ mod tests {
             assert!(files.get(none).is_none(), "{none}");
         }
         let initrd = files.get("x86_64/initrd.img").unwrap();
-        assert_eq!(&initrd.bytes[..14], b"12345\0\0\0070701");
+        assert_eq!(&initrd.bytes[..14], b"12345\0\0\x00070701");
         assert_eq!(initrd.hash, blake3::hash(&initrd.bytes).to_hex().as_str());
         assert!(files.has_arch("x86_64") && !files.has_arch("ppc64le"));
     }

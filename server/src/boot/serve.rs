@@ -52,7 +52,7 @@ impl BootNames {
             tracing::info!(name, %peer, "a boot configuration was asked for that belongs to no node");
             return Ok(None);
         };
-        let text = self.configuration((&snapshot, node), &request, peer, seen).await?;
+        let text = self.configuration((&snapshot, node), &request, (peer, seen)).await?;
         Ok(Some(Found::Config(text.into())))
     }
 
@@ -60,8 +60,7 @@ impl BootNames {
         &self,
         (snapshot, node): (&Snapshot, &Node),
         request: &ConfigRequest,
-        peer: IpAddr,
-        seen: bool,
+        (peer, seen): (IpAddr, bool),
     ) -> Result<String, DbError> {
         let app = &self.0;
         let job = app.db.current_job(node.name.as_str()).await?;

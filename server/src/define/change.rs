@@ -28,7 +28,7 @@ pub async fn apply_change(db: &Db, request: &ChangeRequest, actor: &str) -> Resu
     for name in &request.names {
         let result = match prepare(request, name, objects.get(name), &taken) {
             Ok(change) => {
-                let text = write(&mut tx, request.kind, name, &change, actor).await?;
+                let text = write(&mut tx, (request.kind, name), &change, actor).await?;
                 change.remember(name, &mut objects, &mut taken);
                 Ok(text)
             }
@@ -122,8 +122,7 @@ fn alter(attributes: &mut Attributes, change: &AttributeChange) {
 
 async fn write(
     tx: &mut Tx<'_>,
-    kind: ObjectType,
-    name: &str,
+    (kind, name): (ObjectType, &str),
     change: &Change,
     actor: &str,
 ) -> Result<String, DbError> {

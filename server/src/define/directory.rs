@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use sysclone_protocol::names::Mac;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Definitions, Snapshot};
 use crate::db::{Db, DbError};
 use crate::dhcp::{Directory, Reservation};
 use crate::wire::ObjectType;
@@ -35,11 +35,13 @@ impl Known {
     /// The database cannot be read; the former snapshot stays.
     pub async fn refresh(&self, db: &Db) -> Result<(), DbError> {
         let _one_at_a_time = self.refreshing.lock().await;
-        let nodes = db.objects(ObjectType::Node, None).await?;
-        let groups = db.objects(ObjectType::Group, None).await?;
-        let networks = db.objects(ObjectType::Network, None).await?;
-        let site = db.objects(ObjectType::Site, None).await?;
-        let snapshot = Arc::new(Snapshot::new(nodes, &groups, &networks, &site, self.server));
+        let definitions = Definitions {
+            nodes: db.objects(ObjectType::Node, None).await?,
+            groups: db.objects(ObjectType::Group, None).await?,
+            networks: db.objects(ObjectType::Network, None).await?,
+            site: db.objects(ObjectType::Site, None).await?,
+        };
+        let snapshot = Arc::new(Snapshot::new(definitions, self.server));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
         Ok(())
     }

@@ -20,6 +20,19 @@ pub struct Placed {
     pub network: Network,
 }
 
+/// What is defined, as the database has it.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    /// Nodes.
+    pub nodes: Objects,
+    /// Groups.
+    pub groups: Objects,
+    /// Networks.
+    pub networks: Objects,
+    /// The site.
+    pub site: Objects,
+}
+
 /// The definitions at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -41,17 +54,12 @@ struct Entry {
 impl Snapshot {
     /// Reads all definitions.
     #[must_use]
-    pub fn new(
-        nodes: Objects,
-        groups: &Objects,
-        networks: &Objects,
-        site: &Objects,
-        server: Ipv4Addr,
-    ) -> Self {
+    pub fn new(definitions: Definitions, server: Ipv4Addr) -> Self {
+        let Definitions { nodes, groups, networks, site } = definitions;
         let site = site.get("clustersite").map(|a| Site::read(a, server)).unwrap_or_default();
         let networks: Vec<Network> = networks.values().filter_map(|a| Network::read(a, server)).collect();
         let mut snapshot = Self { site, ..Self::default() };
-        for (name, attributes) in groups {
+        for (name, attributes) in &groups {
             let members = attributes.get("members").map(String::as_str).unwrap_or_default();
             snapshot.groups.insert(name.clone(), words(members).map(str::to_owned).collect());
         }

@@ -35,9 +35,9 @@ fn what_keeps_it_from_starting_is_said_with_the_key() {
     let said = site.refused_start();
     assert!(said.contains("sysclone-image-builder"), "{said}");
 
-    site.configure("[ssh]", "[shs]");
+    site.configure("[ssh]", "[remote]");
     let said = site.refused_start();
-    assert!(said.contains("shs") && said.contains("sysclone.toml"), "{said}");
+    assert!(said.contains("remote") && said.contains("sysclone.toml"), "{said}");
 }
 
 #[test]
