@@ -258,3 +258,36 @@ fn what_cannot_be_captured_is_said_with_what_was_tried() {
     fs::remove_file(site.path("boot/x86_64/sysclone-agent")).unwrap();
     assert!(failed("golden", "demo").contains("sysclone-image-builder --arch x86_64"));
 }
+
+#[test]
+fn a_full_disk_is_said_and_what_was_sent_before_is_kept() {
+    let mut site = site();
+    assert!(site.stop());
+    // A private mount that only this server sees: a store of 1 MiB.
+    site.start_in_small_store("1m");
+    let capture = Capture::begin(&site, "golden", "demo");
+    let agent = Agent::wait(&site);
+    let image = agent.image();
+    let (id, bytes) = image.packs.first_key_value().unwrap();
+    assert_eq!(site.agent("PUT", &format!("packs/{id}"), agent.token(), Some(bytes)).status, 201);
+    let large: Vec<u8> = (0..4_000_000u32).flat_map(u32::to_le_bytes).collect();
+    let too_much = format!("packs/{}", blake3::hash(&large).to_hex());
+    let answer = site.agent("PUT", &too_much, agent.token(), Some(&large));
+    assert!(
+        answer.status == 507 && answer.error().contains("no space left in the image store"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(site.agent("GET", "staged", agent.token(), None).json(), json!({ "packs": [id.to_string()] }));
+    assert_eq!(site.get(&format!("/{too_much}"), &[]).status, 404);
+    let Agent { mut lines, .. } = agent;
+    writeln!(
+        lines,
+        "{}",
+        json!({ "capture": "failed", "reason": "the server refused (507): no space left" })
+    )
+    .unwrap();
+    drop(lines);
+    assert_eq!(capture.end().1["capture"], "failed");
+    assert_eq!(site.admin("GET", "objects/osimage", None).json(), json!({}));
+}

@@ -59,7 +59,6 @@ fn a_node_goes_from_defined_to_booted() {
     assert_eq!(order["image"], json!({ "name": "demo", "generation": 1 }));
     assert_eq!(order["hostname"], "n1");
     assert_eq!(site.status("n1").0, "installing");
-    assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none(), "no reinstall loop");
     assert_eq!(site.nodeset(&["n1"], "stat"), [Ok("boot".to_owned())]);
 
     let manifest = site.agent("GET", "manifest", order["token"].as_str(), None);
@@ -240,6 +239,55 @@ fn nothing_is_forgotten_when_the_server_is_killed() {
     assert_eq!(event(&site, &order, json!({ "phase": "probe", "event": "started" })).status, 200);
     assert_eq!(site.status("n1").0, "installing");
     assert_eq!(site.agent("GET", "manifest", order["token"].as_str(), None).status, 200);
+}
+
+#[test]
+fn a_machine_that_restarts_in_an_installation_has_failed_and_is_not_wiped_again() {
+    let site = armed();
+    let order = enroll(&site);
+    event(&site, &order, json!({ "phase": "pull", "event": "started" }));
+    assert!(ticket(&site.boot_config(CONFIG, "127.0.0.66")).is_none());
+    assert_eq!(site.status("n1").0, "installing", "a stranger's question changes nothing");
+    assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
+    let (state, reason) = site.status("n1");
+    assert!(
+        state == "failed" && reason.contains("restarted before the installation was over"),
+        "{state}: {reason}"
+    );
+    for _ in 0..10 {
+        assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
+    }
+}
+
+#[test]
+fn a_locked_database_is_waited_for() {
+    let site = armed();
+    let order = enroll(&site);
+    let hold = "import sqlite3, sys\n\
+                c = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                c.execute('BEGIN IMMEDIATE')\n\
+                print('held', flush=True)\n\
+                sys.stdin.read()\n\
+                c.execute('ROLLBACK')\n";
+    let mut holder = std::process::Command::new("python3")
+        .args(["-c", hold])
+        .arg(site.path("state/sysclone.db"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = [0; 5];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| event(&site, &order, json!({ "phase": "probe", "event": "started" })));
+        // Reading goes on meanwhile; the writer gets its turn when the other process lets go.
+        assert_eq!(site.status("n1").0, "installing");
+        drop(holder.stdin.take());
+        answer.join().unwrap()
+    });
+    holder.wait().unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(site.has_event("node-state", "installing demo@1: probe"));
 }
 
 #[test]

@@ -91,12 +91,30 @@ impl Site {
 
     /// Starts the server and waits until it says that it is ready.
     pub(crate) fn start(&mut self) {
+        let command = self.command();
+        self.start_as(command);
+    }
+
+    /// Starts the server with its store on a file system of this size, which needs root.
+    pub(crate) fn start_in_small_store(&mut self, size: &str) {
+        let mount = "mount -t tmpfs -o size=$0 tmpfs \"$1\" && shift && exec \"$@\"";
+        let inner = self.command();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", mount, size]).arg(self.path("state/store"));
+        command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+        for (name, value) in inner.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        self.start_as(command);
+    }
+
+    fn start_as(&mut self, mut command: Command) {
         let notify = self.path("notify");
         let _ = fs::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify).unwrap();
         socket.set_read_timeout(Some(START)).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self.command().env("NOTIFY_SOCKET", &notify).stderr(log).spawn().unwrap();
+        let child = command.env("NOTIFY_SOCKET", &notify).stderr(log).spawn().unwrap();
         self.daemon = Some(child);
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
