@@ -39,6 +39,8 @@ pub enum State {
 pub enum Input {
     /// A loader fetched the configuration with the ticket.
     LoaderSeen,
+    /// The machine boots from the network although its agent should be at work.
+    BootedAgain,
     /// The agent gave a valid ticket.
     Enrolled,
     /// The agent began a phase.
@@ -143,6 +145,7 @@ impl State {
     pub fn after(&self, input: &Input) -> Result<Option<Self>, IllegalMove> {
         match input {
             Input::LoaderSeen => self.after_loader(),
+            Input::BootedAgain => Ok(self.after_restart()),
             Input::Enrolled if self.awaits_ticket() => Ok(Some(Self::Installing(Phase::Start))),
             Input::Enrolled => Err(self.illegal("enrolling")),
             Input::PhaseStarted(phase) => self.after_phase(*phase),
@@ -163,6 +166,25 @@ impl State {
             | Self::Booted
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("a network boot with the ticket")),
+        }
+    }
+
+    fn after_restart(&self) -> Option<Self> {
+        match self {
+            Self::Installing(_) | Self::Finishing => {
+                let reason = "the machine restarted before the installation was over, what is on its disks is \
+                              incomplete: run nodeset again";
+                Some(Self::Failed {
+                    phase: self.phase().unwrap_or(Phase::Unknown),
+                    reason: reason.to_owned(),
+                })
+            }
+            Self::Armed
+            | Self::Booting
+            | Self::Rebooting
+            | Self::Booted
+            | Self::Failed { .. }
+            | Self::Withdrawn => None,
         }
     }
 

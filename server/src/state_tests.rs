@@ -36,6 +36,7 @@ fn row(input: &Input) -> Vec<&'static str> {
 fn the_whole_table_of_moves() {
     let cases = [
         (Input::LoaderSeen, "booting = ! ! ! ! ! ! !"),
+        (Input::BootedAgain, "= = failed failed failed = = = ="),
         (Input::Enrolled, "installing installing ! ! ! ! ! ! !"),
         (Input::PhaseStarted(Phase::Pull), "! ! installing = = ! ! ! !"),
         (Input::PhaseStarted(Phase::Start), "! ! = = = ! ! ! !"),

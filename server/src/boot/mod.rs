@@ -8,4 +8,4 @@ mod serve;
 
 pub use entry::{Ticketed, boot_entry};
 pub use files::{BootFile, BootFiles, BootFilesError};
-pub use serve::{BootNames, Found};
+pub use serve::{Asker, BootNames, Found};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use sysclone_bootloaders::netboot::{ClientKey, ConfigRequest, Loader, recognise, render};
+use sysclone_protocol::names::Mac;
 use tftp_server::{Files, Opening};
 
 use super::entry::{Ticketed, boot_entry};
@@ -28,16 +29,25 @@ pub enum Found {
     Config(Bytes),
 }
 
+/// Who asks for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// Its address.
+    pub peer: IpAddr,
+    /// Whether the answer is used: only then does the node count as booting.
+    pub boots: bool,
+}
+
 /// The boot name space.
 #[derive(Clone)]
 pub struct BootNames(pub Arc<App>);
 
 impl BootNames {
-    /// Finds `name` for a client. With `seen`, an armed node counts as booting from now on.
+    /// Finds `name` for a client.
     ///
     /// # Errors
     /// The database failed. A client that is refused a configuration by an error goes on to its disk.
-    pub async fn find(&self, name: &str, peer: IpAddr, seen: bool) -> Result<Option<Found>, DbError> {
+    pub async fn find(&self, name: &str, asker: Asker) -> Result<Option<Found>, DbError> {
         if let Some(file) = self.0.boot_files.get(name) {
             return Ok(Some(Found::File(file.clone())));
         }
@@ -49,10 +59,10 @@ impl BootNames {
             ClientKey::Uuid(uuid) => snapshot.by_uuid(&uuid.to_string()),
         };
         let Some(node) = node else {
-            tracing::info!(name, %peer, "a boot configuration was asked for that belongs to no node");
+            tracing::info!(name, peer = %asker.peer, "a boot configuration was asked for that belongs to no node");
             return Ok(None);
         };
-        let text = self.configuration((&snapshot, node), &request, (peer, seen)).await?;
+        let text = self.configuration((&snapshot, node), &request, asker).await?;
         Ok(Some(Found::Config(text.into())))
     }
 
@@ -60,29 +70,28 @@ impl BootNames {
         &self,
         (snapshot, node): (&Snapshot, &Node),
         request: &ConfigRequest,
-        (peer, seen): (IpAddr, bool),
+        asker: Asker,
     ) -> Result<String, DbError> {
         let app = &self.0;
         let job = app.db.current_job(node.name.as_str()).await?;
-        let job = job.filter(|job| job.state.awaits_ticket() && job.expires_at > Timestamp::now());
-        let job = match job {
-            Some(job) if self.is_node(node, peer).await => Some(job),
+        let ticketed = match &job {
+            Some(job) if is_armed(job) && self.is_node(node, asker.peer).await => {
+                let ticket = app.keys.ticket.ticket(&job.id, &job.nonce);
+                Some(Ticketed { ticket, boot_mac: request_mac(request) })
+            }
             Some(_) | None => None,
         };
-        let boot_mac = match request.client {
-            ClientKey::Mac(mac) => Some(mac),
-            ClientKey::Ip(_) | ClientKey::Uuid(_) => None,
-        };
-        let ticketed = job
-            .as_ref()
-            .map(|job| Ticketed { ticket: app.keys.ticket.ticket(&job.id, &job.nonce), boot_mac });
         let entry = boot_entry(app, snapshot, node, ticketed.as_ref()).or_else(|error| {
             tracing::error!(node = %node.name, %error, "the node's configuration cannot be made, it gets local boot");
             boot_entry(app, snapshot, node, None)
         });
         let text = entry.map(|entry| render(request.loader, &entry)).unwrap_or_default();
-        if let Some(job) = job.filter(|_| seen) {
-            self.mark_booting(&job, request.loader, peer).await;
+        if let Some(job) = job.filter(|_| asker.boots) {
+            if ticketed.is_some() {
+                self.note(&job, &Input::LoaderSeen, (request.loader, asker.peer)).await;
+            } else if job.state.is_running() && self.is_node(node, asker.peer).await {
+                self.note(&job, &Input::BootedAgain, (request.loader, asker.peer)).await;
+            }
         }
         Ok(text)
     }
@@ -105,23 +114,34 @@ impl BootNames {
     }
 
     /// Telling the state is not worth failing a boot for.
-    async fn mark_booting(&self, job: &Job, loader: Loader, peer: IpAddr) {
+    async fn note(&self, job: &Job, input: &Input, (loader, peer): (Loader, IpAddr)) {
         let loader = match loader {
             Loader::Ipxe => "iPXE",
             Loader::Pxelinux => "PXELINUX",
             Loader::Grub2 => "GRUB",
         };
         let note = format!("{loader} from {}", peer.to_canonical());
-        if let Err(error) = advance(&self.0, &job.id, &Input::LoaderSeen, ("server", &note)).await {
+        if let Err(error) = advance(&self.0, &job.id, input, ("server", &note)).await {
             tracing::warn!(node = %job.node, %error, "the network boot could not be recorded");
         }
+    }
+}
+
+fn is_armed(job: &Job) -> bool {
+    job.state.awaits_ticket() && job.expires_at > Timestamp::now()
+}
+
+fn request_mac(request: &ConfigRequest) -> Option<Mac> {
+    match request.client {
+        ClientKey::Mac(mac) => Some(mac),
+        ClientKey::Ip(_) | ClientKey::Uuid(_) => None,
     }
 }
 
 impl Files for BootNames {
     fn open<'a>(&'a self, name: &'a str, peer: SocketAddr) -> Opening<'a> {
         Box::pin(async move {
-            match self.find(name, peer.ip(), true).await {
+            match self.find(name, Asker { peer: peer.ip(), boots: true }).await {
                 Ok(Some(Found::File(file))) => Some(file.bytes),
                 Ok(Some(Found::Config(text))) => Some(text),
                 Ok(None) => None,

@@ -34,6 +34,7 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
     if matches!(job.state, State::Failed { .. } | State::Withdrawn) {
         return Ok(EventReply { abort: true });
     }
+    app.progress.heard(&job.id);
     let (input, note) = match event.kind {
         AgentEventKind::Progress { done, total } => {
             app.progress.set(&job.id, done, total);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::progress::Progress;
 use crate::app::App;
@@ -10,6 +10,9 @@ use crate::db::{Attributes, DbError, Job};
 use crate::define::Snapshot;
 use crate::state::State;
 use crate::wire::{NodeStatus, Objects};
+
+/// Longer than any phase that says nothing meanwhile; making an initramfs takes minutes on slow machines.
+const SILENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The status of nodes, or of all; nodes that are not defined are left out.
 ///
@@ -48,14 +51,19 @@ fn status(name: &str, job: Option<&Job>, progress: &Progress) -> NodeStatus {
         phase: job.state.phase(),
         progress: progress.get(&job.id).filter(|_| job.state.is_running()),
         image: Some(job.image.to_string()),
-        reason: reason(job, Timestamp::now()),
+        reason: reason(job, progress.last_heard(&job.id), Timestamp::now()),
         since: job.changed_at.to_string(),
     }
 }
 
 /// Why it failed, or what it waits for.
-fn reason(job: &Job, now: Timestamp) -> Option<String> {
+fn reason(job: &Job, heard: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let heard = heard.unwrap_or(job.changed_at).max(job.changed_at);
     match &job.state {
+        state if state.is_running() && now.duration_since(heard) > SILENCE => {
+            let at = heard.round(jiff::Unit::Second).unwrap_or(heard);
+            Some(format!("no word from the agent since {at}: look at the node's console"))
+        }
         State::Failed { reason, .. } => Some(reason.clone()),
         state if state.awaits_ticket() && job.expires_at <= now => Some(
             "its ticket has expired, the next network boot goes to its own disk: run nodeset again".into(),

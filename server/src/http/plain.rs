@@ -14,7 +14,7 @@ use sysclone_image::PackId;
 use super::connections::Peer;
 use super::respond::{Facts, refuse, send_bytes, send_file};
 use crate::app::App;
-use crate::boot::{BootNames, Found};
+use crate::boot::{Asker, BootNames, Found};
 
 /// The service for `/boot/…` and `/packs/…`.
 pub fn plain_router(app: Arc<App>) -> Router {
@@ -57,9 +57,9 @@ async fn find(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Body> {
 async fn boot_file(app: &Arc<App>, request: &Parts, name: &str, peer: IpAddr) -> Response<Body> {
     let names = BootNames(Arc::clone(app));
     // Who only asks how long a file is has not booted yet.
-    let seen = request.method == Method::GET;
+    let boots = request.method == Method::GET;
     let (method, headers) = (&request.method, &request.headers);
-    match names.find(name, peer, seen).await {
+    match names.find(name, Asker { peer, boots }).await {
         Ok(Some(Found::File(file))) => {
             let length = file.bytes.len() as u64;
             let media_type = "application/octet-stream";
