@@ -11,9 +11,10 @@ use crate::lab::Mount;
 const GRUB_INSTALL: Tool = Tool("grub-install");
 const UPDATE_GRUB: Tool = Tool("update-grub");
 
-/// Boots at once, and talks on the serial line. Mitigations only cost time in an emulator.
+/// Boots at once, and talks on the serial line. Mitigations only cost time in an emulator; without
+/// `cryptomgr.notests` it sometimes hangs, see [`crate::cycle::KERNEL_ARGS`].
 const DEFAULTS: &str = "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=Debian\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\n\
-    GRUB_CMDLINE_LINUX=\"console=ttyS0,115200 mitigations=off\"\nGRUB_TERMINAL=serial\n\
+    GRUB_CMDLINE_LINUX=\"console=ttyS0,115200 mitigations=off cryptomgr.notests\"\nGRUB_TERMINAL=serial\n\
     GRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\nGRUB_DISABLE_OS_PROBER=true\n";
 
 /// Installs GRUB from the system mounted at `root` onto `disk`, a node that looks like a disk to it.
