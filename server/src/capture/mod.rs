@@ -2,12 +2,14 @@
 //! Packs that arrive are kept; an image generation appears only when its manifest is accepted.
 
 mod definition;
+mod known_hosts;
 mod order;
 mod registry;
 mod run;
 mod ssh;
 
 pub use definition::{finish_capture, osvers};
+pub(crate) use known_hosts::remember_host_keys;
 pub use registry::{Captures, Capturing};
 pub use run::run_capture;
 

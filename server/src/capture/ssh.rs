@@ -42,6 +42,17 @@ pub(crate) enum SshError {
         /// The end of ssh's error output.
         said: String,
     },
+    /// Another machine answers, or the golden client was installed anew.
+    #[error(
+        "the ssh host key of {node} is not the one that is known: if it was installed anew, \
+         `ssh-keygen -R {node} -f {}` on this server and try again", known_hosts.display()
+    )]
+    HostKey {
+        /// The node.
+        node: String,
+        /// Where the known one is.
+        known_hosts: PathBuf,
+    },
     /// The command ended badly.
     #[error("{what} failed on {node} ({status}): {said}")]
     Command {
@@ -201,7 +212,10 @@ impl Running {
     }
 
     fn unreachable(&self, said: String) -> SshError {
-        let Remote { node, host, user, port, identity, .. } = &self.remote;
+        let Remote { node, host, user, port, identity, known_hosts } = &self.remote;
+        if said.contains("Host key verification failed") {
+            return SshError::HostKey { node: node.clone(), known_hosts: known_hosts.clone() };
+        }
         SshError::Unreachable {
             node: node.clone(),
             target: format!("{user}@{host}"),

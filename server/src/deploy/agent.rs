@@ -5,6 +5,7 @@ use sysclone_protocol::agent::{AgentEvent, AgentEventKind, BootReport, EventRepl
 use super::DeployError;
 use super::advance::advance;
 use crate::app::App;
+use crate::capture::remember_host_keys;
 use crate::db::{Job, NewEvent};
 use crate::state::{Input, State, phase_word};
 
@@ -47,6 +48,7 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
             (Input::AgentFailed { phase, reason }, detail.map(|text| shown(&text)).unwrap_or_default())
         }
         AgentEventKind::Installed { host_keys } => {
+            learn_host_keys(app, job, &host_keys);
             let keys = host_keys.iter().map(|key| shown(key)).collect::<Vec<_>>().join("; ");
             let note = if keys.is_empty() { keys } else { format!("ssh host keys {keys}") };
             (Input::Installed, note)
@@ -67,6 +69,14 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
     let moved = advance(app, &job.id, &input, ("agent", &note)).await?;
     let withdrawn = matches!(moved.state, State::Failed { .. } | State::Withdrawn);
     Ok(EventReply { abort: withdrawn && !matches!(input, Input::AgentFailed { .. }) })
+}
+
+/// Not worth failing an installation for: the next capture from this node would complain of a changed key.
+fn learn_host_keys(app: &App, job: &Job, keys: &[String]) {
+    let path = app.config.state_dir.join("known_hosts");
+    if let Err(error) = remember_host_keys(&path, job.node.as_str(), keys) {
+        tracing::warn!(node = %job.node, %error, "the host keys of the clone could not be kept");
+    }
 }
 
 async fn say(app: &App, job: &Job, (kind, text): (&str, String)) -> Result<EventReply, DeployError> {

@@ -81,6 +81,8 @@ fn a_node_goes_from_defined_to_booted() {
         json!({ "phase": "finish", "event": "installed", "host_keys": ["ssh-ed25519 AAAA"] }),
     );
     assert_eq!(site.status("n1").0, "rebooting");
+    let known = std::fs::read_to_string(site.path("state/known_hosts")).unwrap();
+    assert_eq!(known, "n1 ssh-ed25519 AAAA\n");
     assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
 
     let answer = site.agent_json("report", order["report_token"].as_str(), &report(&order));
