@@ -29,7 +29,7 @@ pub const GRUB_PC: &str = "grub2/i386-pc/core.0";
 /// What GRUB's core holds: network, the commands that configurations use, and what chaining to a disk needs. Nothing
 /// is loaded later, so that the core and its configuration are the only files that travel by TFTP.
 const GRUB_MODULES: &str = "pxe net tftp http normal configfile linux echo test true sleep regexp minicmd reboot halt \
-    boot chain biosdisk part_msdos part_gpt all_video memdisk tar";
+    boot chain pxechain biosdisk part_msdos part_gpt all_video memdisk tar";
 
 /// What GRUB does first. It lies as a file in a memory disk inside the core, because the text that a core can carry
 /// without one is read by GRUB's rescue parser, which knows no loops.

@@ -18,8 +18,14 @@ fn local() -> String {
     "exit\n".to_owned()
 }
 
-/// A failed download ends in a pause and another attempt. After the last one the script returns to the core image,
-/// which asks for its configuration anew, so that a withdrawn order is noticed.
+/// The core image that was booted, as image-builder publishes it.
+const CORE: &str = "(tftp)/grub2/i386-pc/core.0";
+
+/// A kernel that cannot be fetched is asked for again after a pause; after the last attempt the script returns to the
+/// core image, which asks for its configuration anew, so that a withdrawn order is noticed.
+///
+/// Not so an initrd: when its download breaks off, GRUB 2.06 starts the next kernel without its command line. A fresh
+/// copy of the core image is started instead, and where that is not possible, the machine.
 fn start(install: &Install) -> String {
     let Install { http, kernel, initrd, args } = install;
     let words: Vec<String> = args.words().map(quoted).collect();
@@ -28,9 +34,13 @@ fn start(install: &Install) -> String {
          echo {}\n\
          for attempt in 1 2 3; do\n  \
            if linux {} {}; then\n    \
-             if initrd {}; then boot; fi\n  \
+             if initrd {}; then boot; fi\n    \
+             echo 'The initrd could not be fetched, starting anew in 5 seconds'\n    \
+             sleep 5\n    \
+             if pxechainloader {CORE}; then boot; fi\n    \
+             reboot\n  \
            fi\n  \
-           echo 'Boot files could not be fetched, next attempt in 5 seconds'\n  \
+           echo 'The kernel could not be fetched, next attempt in 5 seconds'\n  \
            sleep 5\n\
          done\n",
         quoted(&format!("http,{}", http.0)),
