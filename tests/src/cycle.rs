@@ -20,9 +20,11 @@ pub const IMAGE: &str = "demo";
 pub const TARGET_BYTES: u64 = 6 << 30;
 
 const GOLDEN_MAC: &str = "52:54:00:77:00:01";
-const TARGET_MAC: &str = "52:54:00:77:00:02";
+/// The target's MAC address.
+pub const TARGET_MAC: &str = "52:54:00:77:00:02";
 const GOLDEN_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
-const TARGET_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 12);
+/// The target's address.
+pub const TARGET_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 12);
 
 /// Words for the kernels that the lab's machines boot. While the kernel tests its ciphers it patches the code of those
 /// tests (the static key `crypto_boot_test_finished`); QEMU 7.2 with a thread per processor now and then leaves a

@@ -1,7 +1,7 @@
 //! Takes back what the lab did to the host, whichever way the program ends: a value dropped, a panic, Ctrl-C.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,6 +14,21 @@ type Action = Box<dyn FnOnce() + Send>;
 struct Pending {
     next: u64,
     actions: BTreeMap<u64, Action>,
+    interrupted: bool,
+}
+
+impl Pending {
+    /// The program is about to end: whoever wants to do or undo something now waits for that.
+    fn lock() -> MutexGuard<'static, Self> {
+        let pending = pending().lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.interrupted {
+            drop(pending);
+            loop {
+                thread::park();
+            }
+        }
+        pending
+    }
 }
 
 /// Undoes one thing when it is dropped.
@@ -25,7 +40,7 @@ pub struct Guard {
 
 /// Promises that `action` will run exactly once: when the guard is dropped, or when the program is interrupted.
 pub fn guard(action: impl FnOnce() + Send + 'static) -> Guard {
-    let mut pending = pending().lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pending = Pending::lock();
     let id = pending.next;
     pending.next += 1;
     pending.actions.insert(id, Box::new(action));
@@ -34,10 +49,9 @@ pub fn guard(action: impl FnOnce() + Send + 'static) -> Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let action = pending().lock().unwrap_or_else(PoisonError::into_inner).actions.remove(&self.id);
-        if let Some(action) = action {
-            action();
-        }
+        let action = Pending::lock().actions.remove(&self.id);
+        let action = action.expect("it is taken by this or by an interrupt, after which nothing goes on");
+        action();
     }
 }
 
@@ -62,7 +76,11 @@ fn pending() -> &'static Mutex<Pending> {
 fn undo_on_signal(mut signals: Signals) {
     let Some(signal) = signals.forever().next() else { return };
     eprintln!("interrupted, cleaning up");
-    let actions = std::mem::take(&mut pending().lock().unwrap_or_else(PoisonError::into_inner).actions);
+    let actions = {
+        let mut pending = Pending::lock();
+        pending.interrupted = true;
+        std::mem::take(&mut pending.actions)
+    };
     for action in actions.into_values().rev() {
         action();
     }

@@ -99,6 +99,18 @@ impl Network {
         })
     }
 
+    /// Gives the management node one more address until the guard is dropped, to speak as a machine that is off.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub fn borrow_address(&self, address: Ipv4Addr) -> Result<Guard> {
+        let address = format!("{address}/32");
+        self.ip(&["address", "add", &address, "dev", Self::BRIDGE])?;
+        let name = self.name.clone();
+        let remove = move || ip(&["-n", &name, "address", "delete", &address, "dev", Self::BRIDGE]);
+        Ok(cleanup::guard(move || cleanup::report("address", remove())))
+    }
+
     /// Plugs a new tap into the bridge and returns its name.
     pub(crate) fn add_tap(&self) -> Result<String> {
         let tap = format!("tap{}", self.taps.fetch_add(1, Ordering::Relaxed));

@@ -24,7 +24,7 @@ const CASES: &[Case] = &[
     ("a node that is not armed boots from its disk", refusals::not_armed),
     ("a disk that is too small is refused with the arithmetic", refusals::disk_too_small),
     ("a burnt ticket is refused", refusals::burnt_ticket),
-    ("a ticket is refused to another machine", refusals::wrong_machine),
+    ("a ticket is neither shown nor good to another machine", refusals::wrong_machine),
     ("two disks that fit are both named and left alone", refusals::two_disks),
     ("a damaged pack is named and nothing is called installed", refusals::damaged_pack),
     ("a clone is its golden client but for the identity", clone::install_and_compare),
@@ -65,7 +65,7 @@ fn run() -> Result<usize> {
     })?;
     let network = Network::new()?;
     let site = Site::start(&network, &programs, &golden.identity(), &logs)?;
-    let mut world = World { steps, network: &network, site, golden, logs };
+    let mut world = World { steps, network: &network, site, golden, logs, burnt_ticket: None };
     world.capture()?;
     let failed = run_cases(&mut world);
     println!("\n{}", world.steps.table());

@@ -1,15 +1,16 @@
 //! What all cases share: the server with one captured image, and how to look at it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use sysclone_exec::{Runner, System, Tool};
-use sysclone_tests::cycle::{self, TARGET};
+use sysclone_tests::cycle::{self, TARGET, TARGET_MAC};
 use sysclone_tests::golden::Golden;
 use sysclone_tests::lab::{Bus, Disk, Machine, Network};
-use sysclone_tests::site::{Site, Status};
+use sysclone_tests::site::Site;
 use sysclone_tests::steps::Steps;
 
 const CURL: Tool = Tool("curl");
@@ -23,6 +24,8 @@ pub(crate) struct World<'net> {
     pub(crate) site: Site<'net>,
     pub(crate) golden: Golden,
     pub(crate) logs: PathBuf,
+    /// The ticket of the last installation that failed.
+    pub(crate) burnt_ticket: Option<String>,
 }
 
 /// One line of `events --json`.
@@ -70,12 +73,15 @@ impl World<'_> {
     }
 
     /// Arms the target, switches it on, and waits until its installation has failed; returns the reason.
-    pub(crate) fn failed_install(&self, disks: Vec<Disk>, log: &str) -> Result<Status> {
+    pub(crate) fn failed_install(&mut self, disks: Vec<Disk>, log: &str) -> Result<String> {
         cycle::arm(&self.site)?;
         let machine = self.start_target(disks, log)?;
         let status = cycle::follow(&self.site, &machine, &["failed", "rebooting", "booted"], &self.steps)?;
         ensure!(status.state == "failed", "the node is {}, it should have failed", status.state);
-        Ok(status)
+        self.burnt_ticket = ticket_in(&machine.console().text());
+        let reason = status.reason.unwrap_or_default();
+        self.steps.say(&format!("  {reason}"));
+        Ok(reason)
     }
 
     /// All events so far.
@@ -96,11 +102,13 @@ impl World<'_> {
         )
     }
 
-    /// What the boot server serves under `name`.
-    pub(crate) fn boot_file(&self, name: &str) -> Result<String> {
-        let url = format!("http://{}:8080/boot/{name}", Network::SERVER);
-        let curl = self.network.command(CURL).args(["--silent", "--show-error", "--fail", &url]);
-        Ok(System.run(&curl).context("fetching a boot file")?.text())
+    /// The target's loader configuration, as the boot server shows it to `asker`.
+    pub(crate) fn loader_config(&self, asker: Ipv4Addr) -> Result<String> {
+        let mac = TARGET_MAC.replace(':', "-");
+        let url = format!("http://{}:8080/boot/pxelinux.cfg/01-{mac}", Network::SERVER);
+        let curl = self.network.command(CURL).args(["--silent", "--show-error", "--fail", "--interface"]);
+        let output = System.run(&curl.arg(asker.to_string()).arg(url)).context("fetching a boot file")?;
+        Ok(output.text())
     }
 
     /// Posts JSON to the agents' side of the server; returns the status and the answer.
@@ -120,6 +128,12 @@ impl World<'_> {
     pub(crate) fn target_events(&self) -> Result<usize> {
         Ok(self.events()?.iter().filter(|event| event.node.as_deref() == Some(TARGET)).count())
     }
+}
+
+/// The ticket in a kernel command line.
+pub(crate) fn ticket_in(text: &str) -> Option<String> {
+    let word = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("sysclone.ticket="));
+    word.map(str::to_owned)
 }
 
 /// Whether nothing was ever written to a blank disk.
