@@ -103,14 +103,31 @@ pub struct Partition {
     pub grow: Grow,
 }
 
+impl Partition {
+    /// Whether this is an MBR's container of logical partitions.
+    #[must_use]
+    pub fn is_extended(&self, kind: TableKind) -> bool {
+        let plain = self.type_id.trim_start_matches("0x").to_ascii_lowercase();
+        kind == TableKind::Mbr && matches!(plain.as_str(), "5" | "05" | "f" | "0f" | "85")
+    }
+}
+
 /// What happens to a size when the target disk is not as large as the captured one.
+///
+/// What a capture chooses: partitions with a volume group, or with an ext, XFS or btrfs filesystem other than `/boot`,
+/// share the disk in proportion to their captured sizes; all other partitions are fixed. Logical volumes with such a
+/// filesystem keep their size, all others (swap, raw) are fixed, and what a larger disk adds stays free in the group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "policy")]
 pub enum Grow {
     /// Exactly the captured size (boot, ESP, PReP, bios_grub, swap).
     #[default]
     Fixed,
-    /// Takes a share of the room that is left, in proportion to `weight`.
+    /// The captured size where there is room for it; where there is not, less, in proportion to the captured sizes,
+    /// but never below what is used plus a reserve.
+    Keep,
+    /// Takes a share of the room that is left, in proportion to `weight`, but never less than what is used plus a
+    /// reserve.
     Share {
         /// Share of the free room.
         weight: u32,
@@ -171,6 +188,9 @@ pub struct PhysicalVolume {
 pub struct LogicalVolume {
     /// Name.
     pub name: String,
+    /// LVM UUID of the volume on the golden client.
+    #[serde(default)]
+    pub uuid: Option<String>,
     /// Size in bytes on the golden client.
     pub size_bytes: u64,
     /// Segment type as lvm names it (`linear`, `striped`, `raid1`…).
@@ -178,6 +198,9 @@ pub struct LogicalVolume {
     /// Stripes, 1 for linear.
     #[serde(default = "one")]
     pub stripes: u32,
+    /// Size of one stripe in bytes; none for linear.
+    #[serde(default)]
+    pub stripe_bytes: Option<u64>,
     /// Tags.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -228,10 +251,14 @@ pub struct FsFeatures {
     /// ext: bytes per inode, so that a clone has room for as many files.
     pub bytes_per_inode: Option<u64>,
     /// ext: feature names as dumpe2fs prints them (without run-time state such as `needs_recovery`).
-    /// xfs: mkfs.xfs suboptions (`crc=1`, `finobt=1`, `reflink=1`, `bigtime=0`…).
+    /// xfs: mkfs.xfs suboptions (`crc=1`, `finobt=1`, `reflink=1`, `bigtime=0`, `sectsize=512`…).
+    /// btrfs: feature names as mkfs.btrfs takes them (`no-holes`, `^mixed-bg`), `csum=`, `nodesize=`, `metadata=`.
+    /// vfat: `fat=32` and bytes in a cluster (`cluster=4096`).
     pub features: Vec<String>,
     /// ext: default mount options (`user_xattr`, `acl`).
     pub default_mount_options: Vec<String>,
     /// ext: directory hash seed as a UUID.
     pub hash_seed: Option<String>,
+    /// ext: blocks kept for root, in hundredths of a per cent of all blocks.
+    pub reserved_basis_points: Option<u32>,
 }

@@ -1,111 +1,168 @@
-//! Takes a disk out of use: mounts, swap, volume groups, arrays; then removes every signature.
+//! Takes disks out of every use (mounts, swap, volumes, encryption, arrays) and removes what marks their content.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use lvm2_cmd_wrapper as lvm;
+use anyhow::{Context as _, bail, ensure};
+use lvm2_cmd_wrapper::{Lvm, PvReport};
 use rustix::mount::UnmountFlags;
 use sysclone_exec::{Command, Runner};
+use sysclone_protocol::plan::InstallPlan;
 
-use super::MDADM;
-use super::nodes::{listed, wait_for};
+use super::blocks::Blocks;
+use super::mounts::points_of;
+use super::nodes::{number_of, reread_table, wait_for};
+use super::{DMSETUP, MDADM, SWAPOFF};
 
-/// How much is zeroed at both ends of a disk or partition. Tables, superblocks, LVM labels and md metadata lie within
-/// the first or last MiB.
+/// How much is zeroed at both ends of a disk, partition or volume. Partition tables, superblocks, LVM labels, LUKS
+/// headers and md metadata of every version begin within the first or last MiB.
 const ENDS: u64 = 1 << 20;
 
-/// Empties the disk with this kernel name.
+/// Empties the disks of a plan.
 ///
 /// # Errors
-/// Something on it is in use and cannot be stopped, or the disk cannot be written.
-pub(super) fn clear_disk(runner: &dyn Runner, name: &str) -> anyhow::Result<()> {
-    remove_volume_groups(runner, name)?;
-    release_holders(runner, &Path::new("/sys/block").join(name))?;
-    for partition in partitions(name) {
+/// Something reaches from them onto a disk that is not to be emptied, or a copy of what will be made lies on such a
+/// disk (both found before anything is changed); something on them is in use and cannot be stopped; or a disk cannot
+/// be written.
+pub(super) fn clear(runner: &dyn Runner, plan: &InstallPlan) -> anyhow::Result<()> {
+    let blocks = Blocks::here();
+    let disks: Vec<&str> = plan.disks.iter().map(|disk| disk.facts.name.as_str()).collect();
+    let stack = stack(&blocks, &disks)?;
+    check_groups(runner, plan, &stack, &blocks.others(&stack))?;
+    unmount(&blocks, &stack)?;
+    for device in &stack {
+        release(runner, &blocks, device).with_context(|| format!("taking {device} out of use"))?;
+    }
+    for disk in disks {
+        wipe(&blocks, disk)?;
+    }
+    Ok(())
+}
+
+fn wipe(blocks: &Blocks, disk: &str) -> anyhow::Result<()> {
+    let (node, partitions) = (format!("/dev/{disk}"), blocks.partitions(disk));
+    for partition in &partitions {
         let node = format!("/dev/{partition}");
         wait_for(std::slice::from_ref(&node))?;
         wipe_ends(&node).with_context(|| format!("clearing {node}"))?;
     }
-    wipe_ends(&format!("/dev/{name}"))
+    wipe_ends(&node).with_context(|| format!("clearing {node}"))?;
+    if !partitions.is_empty() {
+        reread_table(&node).with_context(|| format!("making the kernel forget the partitions of {node}"))?;
+    }
+    Ok(())
 }
 
-fn partitions(name: &str) -> Vec<String> {
-    let dir = Path::new("/sys/block").join(name);
-    listed(&dir).into_iter().filter(|entry| dir.join(entry).join("partition").exists()).collect()
-}
-
-/// Volume groups with a physical volume on this disk. One that reaches onto another disk is not ours to destroy.
-fn remove_volume_groups(runner: &dyn Runner, name: &str) -> anyhow::Result<()> {
-    let mut own: Vec<String> = partitions(name).iter().map(|p| format!("/dev/{p}")).collect();
-    own.push(format!("/dev/{name}"));
-    let pvs = lvm::pvs(runner).context("looking for volume groups on it")?;
-    let mut groups: Vec<&str> = pvs
-        .iter()
-        .filter(|pv| own.contains(&pv.device) && !pv.group.is_empty())
-        .map(|pv| pv.group.as_str())
-        .collect();
-    groups.sort_unstable();
-    groups.dedup();
-    for group in groups {
-        if let Some(other) = pvs.iter().find(|pv| pv.group == group && !own.contains(&pv.device)) {
+/// Everything on the disks, the uppermost first.
+fn stack(blocks: &Blocks, disks: &[&str]) -> anyhow::Result<Vec<String>> {
+    let mut stack: Vec<String> = Vec::new();
+    for device in disks.iter().flat_map(|disk| blocks.stack(disk)) {
+        if !stack.contains(&device) {
+            stack.push(device);
+        }
+    }
+    let own: BTreeSet<&String> = stack.iter().collect();
+    for device in &stack {
+        if let Some(other) = blocks.slaves(device).iter().find(|slave| !own.contains(slave)) {
             bail!(
-                "volume group {group} on it also uses {}, which is not to be overwritten; remove the group or choose another disk",
+                "{} also uses /dev/{other}, which is not to be overwritten; take it apart or choose another disk",
+                shown(blocks, device)
+            );
+        }
+    }
+    Ok(stack)
+}
+
+/// A device for people: the name of its map when it has one.
+fn shown(blocks: &Blocks, device: &str) -> String {
+    match blocks.attribute(device, "dm/name") {
+        Some(map) => format!("{map} ({device})"),
+        None => device.to_owned(),
+    }
+}
+
+/// A volume group that is not active holds nothing in sysfs, but destroying a part of it destroys all of it. And a
+/// physical volume that will be on two disks under one UUID keeps lvm2 from activating either, so the clone would not
+/// start. Both sides are looked at apart, for lvm2 shows only one of two equal ones.
+fn check_groups(
+    runner: &dyn Runner,
+    plan: &InstallPlan,
+    own: &[String],
+    others: &[String],
+) -> anyhow::Result<()> {
+    let look = |names: &[String]| {
+        let nodes: Vec<String> = names.iter().map(|name| format!("/dev/{name}")).collect();
+        Lvm::initrd(runner, &nodes.iter().map(String::as_str).collect::<Vec<_>>()).pvs()
+    };
+    let own = look(own).context("looking for volume groups on the chosen disks")?;
+    let others = look(others).context("looking for volume groups on the other disks")?;
+    let same_group = |a: &PvReport, b: &PvReport| !a.group_uuid.is_empty() && a.group_uuid == b.group_uuid;
+    let is_copy = |other: &PvReport| own.iter().any(|pv| pv.uuid == other.uuid);
+    let planned: BTreeSet<&str> =
+        plan.groups.iter().flat_map(|g| &g.physical_volumes).map(|pv| pv.uuid.as_str()).collect();
+    for other in &others {
+        if planned.contains(other.uuid.as_str()) {
+            bail!(
+                "{} holds a copy of the image's volume group {} (the same UUIDs), with which the clone would not \
+                 start; remove that disk or its content (wipefs -a {}), or choose it (installdisk=)",
+                other.device,
+                other.group,
                 other.device
             );
         }
-        for volume in lvm::lvs(runner)?.iter().filter(|lv| lv.group == group) {
-            release_node(&format!("/dev/{group}/{}", volume.name))?;
+        if own.iter().any(|pv| same_group(pv, other)) && !is_copy(other) {
+            bail!(
+                "volume group {} also uses {}, which is not to be overwritten; remove the group or choose another \
+                 disk",
+                other.group,
+                other.device
+            );
         }
-        lvm::deactivate(runner, group)
-            .with_context(|| format!("deactivating the old volume group {group}"))?;
-        lvm::vgremove(runner, group).with_context(|| format!("removing the old volume group {group}"))?;
     }
     Ok(())
 }
 
-/// Stops arrays and releases mounts and swap on the disk and its partitions.
-fn release_holders(runner: &dyn Runner, dir: &Path) -> anyhow::Result<()> {
-    let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let children = listed(dir).into_iter().map(|e| dir.join(e)).filter(|p| p.join("partition").exists());
-    for level in children.chain([dir.to_owned()]) {
-        let device = level.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        for holder in listed(&level.join("holders")) {
-            if !holder.starts_with("md") {
-                bail!("{device} is held by {holder}, which cannot be released");
-            }
-            let node = format!("/dev/{holder}");
-            release_node(&node)?;
-            runner
-                .run(&Command::new(MDADM).args(["--stop", node.as_str()]))
-                .with_context(|| format!("stopping {holder} on {name}"))?;
-        }
-        release_node(&format!("/dev/{device}"))?;
-    }
-    Ok(())
-}
-
-/// Unmounts a device wherever it is mounted. The boot initrd mounts and swaps to nothing, so swap in use means that
-/// this is not the place to work.
-fn release_node(node: &str) -> anyhow::Result<()> {
-    let same = |other: &str| {
-        other == node || matches!((fs::canonicalize(other), fs::canonicalize(node)), (Ok(a), Ok(b)) if a == b)
-    };
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if swaps.lines().skip(1).filter_map(|l| l.split_whitespace().next()).any(same) {
-        bail!("{node} is in use as swap");
-    }
-    let mounts = fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
-    let points =
-        mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>()).filter(|f| f.len() > 1 && same(f[0]));
-    let mut points: Vec<String> = points.map(|f| f[1].replace("\\040", " ")).collect();
-    points.reverse();
+/// Unmounts what is mounted from the devices, with all that is mounted below.
+fn unmount(blocks: &Blocks, stack: &[String]) -> anyhow::Result<()> {
+    let numbers: Vec<String> = stack.iter().filter_map(|device| blocks.number(device)).collect();
+    let points = points_of(&numbers)?;
+    ensure!(!points.iter().any(|point| point == Path::new("/")), "this system runs from the chosen disks");
     for point in points {
-        rustix::mount::unmount(&*point, UnmountFlags::empty())
-            .with_context(|| format!("unmounting {node} from {point}"))?;
+        rustix::mount::unmount(&point, UnmountFlags::empty())
+            .with_context(|| format!("unmounting {}", point.display()))?;
     }
     Ok(())
+}
+
+/// Ends the use of one device, on which nothing is stacked any more, and of the device itself when it is a stacked one.
+fn release(runner: &dyn Runner, blocks: &Blocks, device: &str) -> anyhow::Result<()> {
+    let node = format!("/dev/{device}");
+    if let Some(number) = blocks.number(device)
+        && is_swap(&number)?
+    {
+        runner.run(&Command::new(SWAPOFF).arg(&node))?;
+    }
+    if let Some(command) = takedown(blocks, device) {
+        runner.run(&command)?;
+    }
+    Ok(())
+}
+
+/// What ends a stacked device; none for a disk or partition.
+fn takedown(blocks: &Blocks, device: &str) -> Option<Command> {
+    if let Some(map) = blocks.attribute(device, "dm/name") {
+        return Some(Command::new(DMSETUP).args(["--noudevsync", "--noudevrules", "remove", &map]));
+    }
+    let array = device.starts_with("md") && blocks.disk_of(device) == device;
+    array.then(|| Command::new(MDADM).args(["--stop", &format!("/dev/{device}")]))
+}
+
+fn is_swap(number: &str) -> anyhow::Result<bool> {
+    let swaps = fs::read_to_string("/proc/swaps").context("reading /proc/swaps")?;
+    let mut nodes = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    Ok(nodes.any(|node| number_of(node).is_ok_and(|found| found == number)))
 }
 
 /// Zeroes the first and the last MiB of a device.
@@ -118,7 +175,94 @@ pub(super) fn wipe_ends(node: &str) -> anyhow::Result<()> {
     let size =
         rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).with_context(|| format!("measuring {node}"))?;
     let zeros = vec![0; usize::try_from(ENDS.min(size)).expect("a MiB fits")];
-    file.write_all_at(&zeros, 0)?;
-    file.write_all_at(&zeros, size - zeros.len() as u64)?;
+    file.write_all_at(&zeros, 0).with_context(|| format!("writing to the start of {node}"))?;
+    file.write_all_at(&zeros, size - zeros.len() as u64)
+        .with_context(|| format!("writing to the end of {node}"))?;
     file.sync_all().with_context(|| format!("writing out {node}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use sysclone_exec::Script;
+    use sysclone_protocol::plan::{PlannedGroup, PlannedPhysicalVolume};
+
+    use super::super::fixtures::Tree;
+    use super::*;
+
+    #[test]
+    fn layers_are_taken_apart_from_the_top() {
+        let tree = Tree::load("stacked");
+        let blocks = Blocks::under(tree.root());
+        let stack = stack(&blocks, &["sda", "sdb"]).unwrap();
+        let lines: Vec<String> =
+            stack.iter().filter_map(|d| takedown(&blocks, d)).map(|c| c.line()).collect();
+        assert_eq!(
+            lines,
+            [
+                "dmsetup --noudevsync --noudevrules remove crypt",
+                "dmsetup --noudevsync --noudevrules remove data-lv",
+                "mdadm --stop /dev/md0",
+                "dmsetup --noudevsync --noudevrules remove plain",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_reaches_onto_another_disk_is_refused() {
+        let tree = Tree::load("stacked");
+        let blocks = Blocks::under(tree.root());
+        let error = stack(&blocks, &["sda"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "md0 also uses /dev/sdb1, which is not to be overwritten; take it apart or choose another disk"
+        );
+    }
+
+    fn report(device: &str, pv: &str, group: &str) -> String {
+        format!(
+            r#"{{"report":[{{"pv":[{{"pv_name":"{device}","pv_uuid":"{pv}","vg_name":"data","vg_uuid":"{group}",
+               "pv_size":"1","pe_start":"1"}}]}}]}}"#
+        )
+    }
+
+    fn judge(own: &str, other: &str) -> Result<(), String> {
+        let plan = PlannedGroup {
+            name: "vg0".into(),
+            uuid: "vg-of-image".into(),
+            extent_bytes: 4 << 20,
+            physical_volumes: vec![PlannedPhysicalVolume {
+                device: "/dev/sda3".into(),
+                uuid: "pv-of-image".into(),
+                size_bytes: 1,
+                extents: 0,
+            }],
+            volumes: vec![],
+            free_extents: 0,
+        };
+        let plan = InstallPlan { disks: vec![], groups: vec![plan], filesystems: vec![] };
+        let script = Script::new().on("lvm pvs", own).on("lvm pvs", other);
+        check_groups(&script, &plan, &["sda".into()], &["sdb".into()]).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_group_that_is_not_active_and_reaches_onto_another_disk_is_refused() {
+        let error = judge(&report("/dev/sda2", "1", "g"), &report("/dev/sdb1", "2", "g")).unwrap_err();
+        assert_eq!(
+            error,
+            "volume group data also uses /dev/sdb1, which is not to be overwritten; remove the group or choose \
+             another disk"
+        );
+        // Another group, the copy of a group, and volumes in no group are no reason.
+        for (own, other) in [(("1", "g"), ("2", "h")), (("1", "g"), ("1", "g")), (("1", ""), ("2", ""))] {
+            let own = report("/dev/sda2", own.0, own.1);
+            assert_eq!(judge(&own, &report("/dev/sdb1", other.0, other.1)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_image_on_another_disk_is_refused() {
+        let copy = report("/dev/sdb3", "pv-of-image", "vg-of-image");
+        let error = judge(&copy.replace("sdb", "sda"), &copy).unwrap_err();
+        assert!(error.starts_with("/dev/sdb3 holds a copy of the image's volume group data"), "{error}");
+    }
 }

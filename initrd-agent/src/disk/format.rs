@@ -1,10 +1,12 @@
 //! The mkfs command of each filesystem: same UUID, label and features as the captured one.
 
+use std::collections::BTreeMap;
+
 use anyhow::bail;
 use sysclone_exec::Command;
 use sysclone_protocol::plan::PlannedFilesystem;
 
-use super::{MKE2FS, MKFS_XFS, MKSWAP, TUNE2FS};
+use super::{MKE2FS, MKFS_BTRFS, MKFS_VFAT, MKFS_XFS, MKSWAP, TUNE2FS};
 
 /// The commands that make a filesystem, in order.
 ///
@@ -14,6 +16,8 @@ pub(super) fn commands(filesystem: &PlannedFilesystem) -> anyhow::Result<Vec<Com
     let command = match filesystem.facts.kind.as_str() {
         "ext2" | "ext3" | "ext4" => return Ok(ext(filesystem)),
         "xfs" => xfs(filesystem),
+        "btrfs" => btrfs(filesystem),
+        "vfat" => vfat(filesystem),
         "swap" => swap(filesystem),
         other => bail!("a {other} filesystem cannot be made by this version"),
     };
@@ -23,97 +27,135 @@ pub(super) fn commands(filesystem: &PlannedFilesystem) -> anyhow::Result<Vec<Com
 /// Features are given in full, so neither this mke2fs's defaults nor its configuration add one.
 fn ext(filesystem: &PlannedFilesystem) -> Vec<Command> {
     let facts = &filesystem.facts;
-    let mut extended = Vec::new();
-    if let Some(seed) = &facts.features.hash_seed {
-        extended.push(format!("hash_seed={seed}"));
-    }
     // Zeroing all inode tables now would write gigabytes; the kernel does it in the background where it matters.
-    extended.push("lazy_itable_init=1,lazy_journal_init=1".to_owned());
-    let features: Vec<&str> =
-        std::iter::once("none").chain(facts.features.features.iter().map(String::as_str)).collect();
-    let mut command = Command::new(MKE2FS).args([
-        "-q",
-        "-F",
-        "-t",
-        facts.kind.as_str(),
-        "-O",
-        &features.join(","),
-        "-E",
-        &extended.join(","),
-    ]);
+    let mut extended = vec!["lazy_itable_init=1,lazy_journal_init=1".to_owned()];
+    extended.extend(facts.features.hash_seed.iter().map(|seed| format!("hash_seed={seed}")));
+    let none = std::iter::once("none");
+    let features: Vec<&str> = none.chain(facts.features.features.iter().map(String::as_str)).collect();
+    let mut command = Command::new(MKE2FS).args(["-q", "-F", "-t", facts.kind.as_str()]);
+    command = command.args(["-O", &features.join(","), "-E", &extended.join(",")]);
+    let percent = |points: u32| format!("{}.{:02}", points / 100, points % 100);
     for (flag, value) in [
         ("-b", facts.features.block_bytes.map(|n| n.to_string())),
         ("-I", facts.features.inode_bytes.map(|n| n.to_string())),
         ("-i", facts.features.bytes_per_inode.map(|n| n.to_string())),
+        ("-m", facts.features.reserved_basis_points.map(percent)),
         ("-U", facts.uuid.clone()),
         ("-L", facts.label.clone()),
     ] {
-        if let Some(value) = value {
-            command = command.args([flag, value.as_str()]);
-        }
+        command = with_option(command, flag, value.as_deref());
     }
     let mut commands = vec![command.arg(&filesystem.device)];
-    // mke2fs sets user_xattr and acl by itself; what differs is set afterwards.
-    let options = &facts.features.default_mount_options;
-    let unset = ["user_xattr", "acl"]
-        .into_iter()
-        .filter(|o| !options.iter().any(|have| have == o))
-        .map(|o| format!("^{o}"));
-    let set = options.iter().filter(|o| !matches!(o.as_str(), "user_xattr" | "acl")).cloned();
-    let changes: Vec<String> = unset.chain(set).collect();
-    if !changes.is_empty() {
-        commands.push(Command::new(TUNE2FS).args([
-            "-o",
-            changes.join(",").as_str(),
-            filesystem.device.as_str(),
-        ]));
-    }
+    commands.extend(default_mount_options(filesystem));
     commands
 }
 
+/// mke2fs sets `user_xattr` and `acl` by itself; what differs is set afterwards.
+fn default_mount_options(filesystem: &PlannedFilesystem) -> Option<Command> {
+    const DEFAULTS: [&str; 2] = ["user_xattr", "acl"];
+    let options = &filesystem.facts.features.default_mount_options;
+    let unset = DEFAULTS.iter().filter(|o| !options.iter().any(|have| have == *o)).map(|o| format!("^{o}"));
+    let set = options.iter().filter(|o| !DEFAULTS.contains(&o.as_str())).cloned();
+    let changes: Vec<String> = unset.chain(set).collect();
+    let changes = (!changes.is_empty()).then(|| changes.join(","))?;
+    Some(Command::new(TUNE2FS).args(["-o", &changes, &filesystem.device]))
+}
+
+/// mkfs.xfs groups what it is told: `-m` for metadata, `-i` for inodes and so on.
 fn xfs(filesystem: &PlannedFilesystem) -> Command {
     let facts = &filesystem.facts;
-    let (mut metadata, mut inode, mut naming, mut log) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for feature in &facts.features.features {
-        match feature.split('=').next().unwrap_or_default() {
-            "sparse" | "nrext64" => inode.push(feature.clone()),
-            "ftype" => naming.push(feature.clone()),
-            "lazy-count" => log.push(feature.clone()),
-            _ => metadata.push(feature.clone()),
+        let (name, value) = feature.split_once('=').unwrap_or((feature, "1"));
+        let group = match name {
+            "sparse" | "nrext64" | "attr" | "projid32bit" => "-i",
+            "ftype" => "-n",
+            "lazy-count" => "-l",
+            "sectsize" => "-s",
+            _ => "-m",
+        };
+        let option = if name == "sectsize" { format!("size={value}") } else { feature.clone() };
+        groups.entry(group).or_default().push(option);
+        if feature == "crc=0" {
+            // Version 4 knows none of these; a newer mkfs.xfs would turn them on and refuse.
+            let off = ["finobt=0", "rmapbt=0", "reflink=0", "inobtcount=0", "bigtime=0"].map(str::to_owned);
+            groups.entry("-m").or_default().extend(off);
+            groups.entry("-i").or_default().push("sparse=0".to_owned());
         }
     }
-    if metadata.iter().any(|m| m == "crc=0") {
-        // Version 4 knows none of these; a newer mkfs.xfs would turn them on and refuse.
-        metadata
-            .extend(["finobt=0", "rmapbt=0", "reflink=0", "inobtcount=0", "bigtime=0"].map(str::to_owned));
-        inode.push("sparse=0".into());
-    }
-    metadata.extend(facts.uuid.iter().map(|uuid| format!("uuid={uuid}")));
-    inode.extend(facts.features.inode_bytes.map(|n| format!("size={n}")));
-    let block = facts.features.block_bytes.map(|n| format!("size={n}")).into_iter().collect();
+    groups.entry("-m").or_default().extend(facts.uuid.iter().map(|uuid| format!("uuid={uuid}")));
+    groups.entry("-i").or_default().extend(facts.features.inode_bytes.map(|n| format!("size={n}")));
+    groups.entry("-b").or_default().extend(facts.features.block_bytes.map(|n| format!("size={n}")));
     // -K: discarding a whole disk before making a filesystem takes minutes on some and changes nothing here.
     let mut command = Command::new(MKFS_XFS).args(["-q", "-f", "-K"]);
-    for (flag, values) in [("-b", block), ("-m", metadata), ("-i", inode), ("-n", naming), ("-l", log)] {
-        let values: Vec<String> = values;
-        if !values.is_empty() {
-            command = command.args([flag, values.join(",").as_str()]);
-        }
+    for (flag, options) in groups.iter().filter(|(_, options)| !options.is_empty()) {
+        command = command.args([*flag, &options.join(",")]);
     }
-    if let Some(label) = &facts.label {
-        command = command.args(["-L", label.as_str()]);
+    with_option(command, "-L", facts.label.as_deref()).arg(&filesystem.device)
+}
+
+fn btrfs(filesystem: &PlannedFilesystem) -> Command {
+    let facts = &filesystem.facts;
+    // -K as for XFS.
+    let mut command = Command::new(MKFS_BTRFS).args(["-q", "-f", "-K", "-d", "single"]);
+    let mut features = Vec::new();
+    for feature in &facts.features.features {
+        command = match feature.split_once('=') {
+            Some(("csum", kind)) => command.args(["--csum", kind]),
+            Some(("nodesize", bytes)) => command.args(["-n", bytes]),
+            Some(("metadata", profile)) => command.args(["-m", profile]),
+            // Older versions know this one only as a runtime feature, newer ones take both.
+            None if feature.trim_start_matches('^') == "free-space-tree" => command.args(["-R", feature]),
+            // Two that no default turns on; naming them off is refused by versions that do not know them.
+            None if matches!(feature.as_str(), "^mixed-bg" | "^raid56") => command,
+            _ => {
+                features.push(feature.as_str());
+                command
+            }
+        };
     }
-    command.arg(&filesystem.device)
+    if !features.is_empty() {
+        command = command.args(["-O", &features.join(",")]);
+    }
+    let sector = facts.features.block_bytes.map(|n| n.to_string());
+    command = with_option(command, "-s", sector.as_deref());
+    command = with_option(command, "-U", facts.uuid.as_deref());
+    with_option(command, "-L", facts.label.as_deref()).arg(&filesystem.device)
+}
+
+/// Clusters keep their size in bytes, so a small volume stays the kind of FAT that it was.
+fn vfat(filesystem: &PlannedFilesystem) -> Command {
+    let facts = &filesystem.facts;
+    let sector = facts.features.block_bytes.unwrap_or(512);
+    let mut command = Command::new(MKFS_VFAT).args(["-S", &sector.to_string()]);
+    for feature in &facts.features.features {
+        command = match feature.split_once('=') {
+            Some(("fat", bits)) => command.args(["-F", bits]),
+            Some(("cluster", bytes)) => {
+                let sectors = (bytes.parse::<u32>().unwrap_or(0) / sector).max(1);
+                command.args(["-s", &sectors.to_string()])
+            }
+            _ => command,
+        };
+    }
+    let serial = facts.uuid.as_deref().map(|uuid| uuid.replace('-', ""));
+    command = with_option(command, "-i", serial.as_deref());
+    with_option(command, "-n", facts.label.as_deref()).arg(&filesystem.device)
 }
 
 fn swap(filesystem: &PlannedFilesystem) -> Command {
     let facts = &filesystem.facts;
-    let mut command = Command::new(MKSWAP).arg("-q");
-    for (flag, value) in [("-U", &facts.uuid), ("-L", &facts.label)] {
-        if let Some(value) = value {
-            command = command.args([flag, value.as_str()]);
-        }
+    let page = facts.features.block_bytes.map(|n| n.to_string());
+    let mut command = with_option(Command::new(MKSWAP).args(["-q", "-f"]), "-p", page.as_deref());
+    command = with_option(command, "-U", facts.uuid.as_deref());
+    with_option(command, "-L", facts.label.as_deref()).arg(&filesystem.device)
+}
+
+fn with_option(command: Command, flag: &str, value: Option<&str>) -> Command {
+    match value {
+        Some(value) => command.args([flag, value]),
+        None => command,
     }
-    command.arg(&filesystem.device)
 }
 
 #[cfg(test)]
@@ -167,6 +209,11 @@ mod tests {
                 400 << 20,
             ),
             ("mkfs.xfs", &["-q", "-f", "-m", "crc=0,finobt=0"], 400 << 20),
+            ("mke2fs", &["-q", "-t", "ext4", "-m", "0"], 64 << 20),
+            ("mkfs.btrfs", &["-q", "-L", "data"], 256 << 20),
+            ("mkfs.btrfs", &["-q", "-O", "^no-holes", "-R", "^free-space-tree", "-m", "single"], 256 << 20),
+            ("mkfs.vfat", &["-F", "16", "-s", "4", "-n", "EFI"], 64 << 20),
+            ("mkfs.vfat", &["-F", "32", "-s", "1"], 64 << 20),
             ("mkswap", &["-q", "-L", "swap"], 64 << 20),
         ];
         for (program, args, size) in originals {

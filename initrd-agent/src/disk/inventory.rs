@@ -1,13 +1,18 @@
 //! Finds out what a machine has, from `/sys` and `/proc` alone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use sysclone_protocol::inventory::{DiskFacts, Firmware, Inventory, Nic};
 
+use super::blocks::{Blocks, listed};
+use super::bus;
+use super::mounts::mounted_numbers;
+
 /// Block devices that are never disks of the machine.
-const NOT_DISKS: &[&str] = &["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock", "drbd"];
+const NOT_DISKS: &[&str] =
+    &["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "mtdblock", "drbd", "rbd"];
 
 /// A block device's `size` file counts these, whatever its sector size is.
 const SIZE_UNIT: u64 = 512;
@@ -56,7 +61,7 @@ fn firmware(root: &Path) -> Firmware {
         Firmware::Uefi
     } else if root.join("sys/firmware/opal").exists() {
         Firmware::Opal
-    } else if root.join("proc/device-tree/openprom").exists() {
+    } else if root.join("proc/device-tree").exists() {
         Firmware::OpenFirmware
     } else {
         Firmware::Bios
@@ -73,52 +78,53 @@ fn memory(root: &Path) -> u64 {
 
 fn nics(root: &Path) -> Vec<Nic> {
     let base = root.join("sys/class/net");
-    let mut nics: Vec<Nic> = names(&base)
-        .into_iter()
-        .filter_map(|name| {
-            let dir = base.join(&name);
-            // Only hardware has a device; bridges, bonds and lo do not.
-            dir.join("device").exists().then_some(())?;
-            let mac = text(&dir.join("address"))?.parse().ok()?;
-            let driver = link_name(&dir.join("device/driver"));
-            Some(Nic { link: text(&dir.join("carrier")).as_deref() == Some("1"), name, mac, driver })
-        })
-        .collect();
-    nics.sort_by(|a, b| a.name.cmp(&b.name));
-    nics
+    let nic = |name: String| {
+        let dir = base.join(&name);
+        // Only hardware has a device; bridges, bonds and lo do not.
+        dir.join("device").exists().then_some(())?;
+        let mac = text(&dir.join("address"))?.parse().ok()?;
+        let driver = link_name(&dir.join("device/driver"));
+        Some(Nic { link: text(&dir.join("carrier")).as_deref() == Some("1"), name, mac, driver })
+    };
+    listed(&base).into_iter().filter_map(nic).collect()
 }
 
 fn disks(root: &Path) -> anyhow::Result<Vec<DiskFacts>> {
     let base = root.join("sys/block");
     fs::read_dir(&base).with_context(|| format!("listing {}", base.display()))?;
-    let mut disks: Vec<DiskFacts> = names(&base)
-        .into_iter()
-        .filter(|name| !NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)))
-        .filter_map(|name| disk(&base.join(&name), name))
-        .collect();
-    disks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(disks)
+    let mounted = mounted_numbers(root);
+    let blocks = Blocks::under(root);
+    let names = listed(&base).into_iter().filter(|name| !NOT_DISKS.iter().any(|kind| name.starts_with(kind)));
+    Ok(names
+        .filter_map(|name| {
+            let held_by = holder(&blocks, &name, &mounted);
+            disk(&base.join(&name), name).map(|facts| DiskFacts { held_by, ..facts })
+        })
+        .collect())
 }
 
 /// One disk; none when it has no medium, or is an eMMC boot area or an NVMe path of another disk.
 fn disk(dir: &Path, name: String) -> Option<DiskFacts> {
     let attribute = |path: &str| text(&dir.join(path));
     let number = |path: &str| attribute(path)?.parse::<u64>().ok();
-    let size_bytes = number("size")? * SIZE_UNIT;
+    let size_bytes = number("size")?.checked_mul(SIZE_UNIT)?;
     let hidden = number("hidden") == Some(1);
     let boot_area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
     if size_bytes == 0 || hidden || boot_area {
         return None;
     }
-    let device = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
+    let device = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     Some(DiskFacts {
         size_bytes,
         sector_bytes: number("queue/logical_block_size").and_then(|n| u32::try_from(n).ok()).unwrap_or(512),
-        transport: Some(transport(&device, &name).to_owned()),
+        transport: Some(bus::transport(&device, &name).to_owned()),
         model: attribute("device/model"),
-        serial: attribute("device/serial").or_else(|| attribute("serial")).or_else(|| vpd_serial(dir)),
-        wwn: attribute("wwid").or_else(|| attribute("device/wwid")),
-        path: bus_path(&device),
+        serial: attribute("device/serial")
+            .or_else(|| attribute("serial"))
+            .or_else(|| bus::usb_serial(&device))
+            .or_else(|| vpd_serial(dir)),
+        wwn: attribute("wwid").or_else(|| attribute("device/wwid")).filter(|id| !id.starts_with("t10.")),
+        path: bus::path(&device, &name),
         rotational: number("queue/rotational") == Some(1),
         removable: number("removable") == Some(1),
         read_only: number("ro") == Some(1),
@@ -127,41 +133,20 @@ fn disk(dir: &Path, name: String) -> Option<DiskFacts> {
     })
 }
 
-/// The bus that a disk hangs on, from the device path that the kernel gives it.
-fn transport(device: &str, name: &str) -> &'static str {
-    let has = |part: &str| device.contains(part);
-    if has("/usb") {
-        "usb"
-    } else if name.starts_with("nvme") {
-        "nvme"
-    } else if name.starts_with("mmcblk") {
-        "mmc"
-    } else if name.starts_with("vd") {
-        "virtio"
-    } else if has("/ata") {
-        "sata"
-    } else if has("/end_device-") || has("/sas_") {
-        "sas"
-    } else if has("/rport-") {
-        "fc"
-    } else if has("/session") {
-        "iscsi"
-    } else {
-        "scsi"
+/// Why a disk must be left alone: it is a path to a multipath map, or something on it is mounted. What only lies
+/// stacked on it (old volume groups, arrays) can be cleared away.
+fn holder(blocks: &Blocks, name: &str, mounted: &[(String, String)]) -> Option<String> {
+    for device in blocks.stack(name) {
+        if blocks.attribute(&device, "dm/uuid").is_some_and(|uuid| uuid.starts_with("mpath-")) {
+            let map = blocks.attribute(&device, "dm/name").unwrap_or(device);
+            return Some(format!("multipath map {map}"));
+        }
+        let number = blocks.number(&device);
+        if let Some((_, point)) = mounted.iter().find(|(other, _)| Some(other) == number.as_ref()) {
+            return Some(format!("{device} is mounted at {point}"));
+        }
     }
-}
-
-/// The last PCI function on the way to a disk, and the port behind it: stays the same over restarts.
-fn bus_path(device: &str) -> Option<String> {
-    let is_pci = |part: &&str| part.len() == 12 && part.as_bytes()[4] == b':' && part.as_bytes()[10] == b'.';
-    let pci = device.split('/').rfind(is_pci)?;
-    let port = device.split('/').find(|p| p.starts_with("ata") && p[3..].parse::<u32>().is_ok());
-    let scsi = device.split('/').find(|p| p.split(':').count() == 4 && !is_pci(p));
-    Some(match (port, scsi) {
-        (Some(port), _) => format!("pci-{pci}-{}", port.replace("ata", "ata-")),
-        (None, Some(scsi)) => format!("pci-{pci}-scsi-{scsi}"),
-        (None, None) => format!("pci-{pci}"),
-    })
+    None
 }
 
 /// The unit serial number from a SCSI disk's vital product data (page 0x80), which also SATA disks have.
@@ -172,12 +157,7 @@ fn vpd_serial(dir: &Path) -> Option<String> {
     (!serial.is_empty()).then_some(serial)
 }
 
-fn names(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
-}
-
-fn link_name(link: &PathBuf) -> Option<String> {
+fn link_name(link: &Path) -> Option<String> {
     Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
 }
 
@@ -189,84 +169,89 @@ fn text(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::Tree;
     use super::*;
 
-    fn write(root: &Path, path: &str, content: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    /// A block device as sysfs shows it: the real directory under `devices`, a link in `block`.
-    fn block(root: &Path, device: &str, files: &[(&str, &str)]) {
-        let name = device.rsplit('/').next().unwrap();
-        for (file, content) in files {
-            write(root, &format!("sys/devices/{device}/{file}"), content);
-        }
-        fs::create_dir_all(root.join("sys/block")).unwrap();
-        std::os::unix::fs::symlink(root.join("sys/devices").join(device), root.join("sys/block").join(name))
-            .unwrap();
-    }
-
     #[test]
-    fn disks_are_known_by_bus_serial_and_path() {
-        let root = tempfile::tempdir().unwrap();
-        let root = root.path();
-        let size = ("size", "12582912\n");
-        block(
-            root,
-            "pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1",
-            &[size, ("device/serial", "NV1  \n"), ("wwid", "eui.1\n")],
-        );
-        block(
-            root,
-            "pci0000:00/0000:00:1f.2/ata2/host1/target1:0:0/1:0:0:0/block/sda",
-            &[size, ("device/model", "QEMU HARDDISK\n")],
-        );
-        block(
-            root,
-            "pci0000:00/0000:00:1d.7/usb1/1-1/1-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb",
-            &[size, ("removable", "1\n")],
-        );
-        block(root, "pci0000:00/0000:00:03.0/virtio1/block/vda", &[size, ("serial", "abc\n")]);
-        block(root, "virtual/block/loop0", &[size]);
-        block(root, "pci0000:00/0000:00:1f.1/ata1/host0/target0:0:0/0:0:0:0/block/sr0", &[size]);
-        block(root, "pci0000:00/0000:00:09.0/virtio2/block/vdb", &[("size", "0\n")]);
-        let disks = disks(root).unwrap();
-        let shown: Vec<_> = disks
+    fn disks_are_known_by_bus_serial_wwn_and_path() {
+        let shown: Vec<String> = inventory_under(Tree::load("buses").root())
+            .unwrap()
+            .disks
             .iter()
             .map(|d| {
-                format!(
-                    "{} {} {:?} {:?}",
-                    d.name,
-                    d.transport.as_deref().unwrap(),
-                    d.serial,
-                    d.path.as_deref()
-                )
+                let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+                format!("{} {} {} {} {}", d.name, or(&d.transport), or(&d.serial), or(&d.wwn), or(&d.path))
             })
             .collect();
         assert_eq!(
             shown,
             [
-                "nvme0n1 nvme Some(\"NV1\") Some(\"pci-0000:00:04.0\")",
-                "sda sata None Some(\"pci-0000:00:1f.2-ata-2\")",
-                "sdb usb None Some(\"pci-0000:00:1d.7-scsi-6:0:0:0\")",
-                "vda virtio Some(\"abc\") Some(\"pci-0000:00:03.0\")",
+                "nvme0n1 nvme NVME0001 \
+                 nvme.1b36-4e564d4530303031-51454d55204e564d65204374726c-00000001 pci-0000:00:03.0-nvme-1",
+                "sda sata SATA0001 naa.5000c500a1b2c3d4 pci-0000:00:1f.2-ata-1",
+                "sdb sata SATA0002 - pci-0000:00:1f.2-ata-2",
+                "sdc scsi SCSI0001 naa.5000c500deadbeef pci-0000:00:05.0-scsi-0:0:0:0",
+                "sdd usb USB0001 - pci-0000:00:04.0-usb-0:1:1.0-scsi-0:0:0:0",
+                "vda virtio VIRT-0001 - pci-0000:00:02.0",
             ]
         );
-        assert_eq!(disks[0].size_bytes, 6 << 30);
-        assert!(disks[2].removable);
     }
 
     #[test]
-    fn only_hardware_counts_as_an_interface() {
-        let root = tempfile::tempdir().unwrap();
-        write(root.path(), "sys/class/net/eth0/device/x", "");
-        write(root.path(), "sys/class/net/eth0/address", "52:54:00:77:00:01\n");
-        write(root.path(), "sys/class/net/eth0/carrier", "1\n");
-        write(root.path(), "sys/class/net/br0/address", "52:54:00:77:00:02\n");
-        let nics = nics(root.path());
-        assert_eq!(nics.len(), 1);
-        assert!(nics[0].link && nics[0].mac.to_string() == "52:54:00:77:00:01");
+    fn sizes_sectors_and_kinds_are_read() {
+        let disks = inventory_under(Tree::load("buses").root()).unwrap().disks;
+        let facts: Vec<_> = disks.iter().map(|d| (d.size_bytes >> 20, d.sector_bytes, d.removable)).collect();
+        assert_eq!(
+            facts,
+            [
+                (8192, 4096, false),
+                (256, 512, false),
+                (256, 512, false),
+                (256, 512, false),
+                (256, 512, true),
+                (8192, 512, false)
+            ]
+        );
+        // The SATA disk that says so does not spin; QEMU's NVMe neither.
+        let rotational: Vec<_> = disks.iter().filter(|d| !d.rotational).map(|d| d.name.as_str()).collect();
+        assert_eq!(rotational, ["nvme0n1", "sdb"]);
+        assert_eq!(disks[0].model.as_deref(), Some("QEMU NVMe Ctrl"));
+    }
+
+    #[test]
+    fn the_machine_is_known_by_its_firmware_tables() {
+        let tree = Tree::load("buses");
+        let machine = inventory_under(tree.root()).unwrap();
+        assert_eq!(machine.uuid.as_deref(), Some("4c4c4544-0042-3510-8052-b4c04f4e4d31"));
+        assert_eq!(machine.serial.as_deref(), Some("SN12345"));
+        assert_eq!(machine.model.as_deref(), Some("QEMU Standard PC (Q35 + ICH9, 2009)"));
+        assert_eq!((machine.firmware, machine.memory_bytes >> 30), (Firmware::Bios, 0));
+        let [nic] = &machine.nics[..] else { panic!("{:?}", machine.nics) };
+        assert_eq!((nic.name.as_str(), nic.driver.as_deref()), ("eth0", Some("virtio_net")));
+        assert_eq!(nic.mac.to_string(), "52:54:00:77:00:09");
+        tree.file("sys/firmware/efi/fw_platform_size", b"64\n");
+        assert_eq!(inventory_under(tree.root()).unwrap().firmware, Firmware::Uefi);
+    }
+
+    #[test]
+    fn old_layers_do_not_hold_a_disk_but_mounts_and_multipath_do() {
+        let tree = Tree::load("stacked");
+        let held = || inventory_under(tree.root()).unwrap().disks.into_iter().map(|d| (d.name, d.held_by));
+        assert!(held().all(|(_, by)| by.is_none()));
+        tree.file(
+            "proc/self/mountinfo",
+            b"30 1 253:1 / /mnt/old rw - ext4 /dev/mapper/crypt rw\n31 1 8:48 / /media rw - vfat /dev/sdd rw\n",
+        );
+        tree.file("sys/devices/virtual/block/dm-2/dm/uuid", b"mpath-36000\n");
+        let held: Vec<_> = held().filter_map(|(name, by)| Some((name, by?))).collect();
+        let shown: Vec<_> = held.iter().map(|(name, by)| (name.as_str(), by.as_str())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("sda", "dm-1 is mounted at /mnt/old"),
+                ("sdb", "dm-1 is mounted at /mnt/old"),
+                ("sdd", "sdd is mounted at /media"),
+            ]
+        );
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::nodes::number_of;
+
 /// One mounted filesystem on a block device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -51,6 +53,48 @@ fn parse_mounts(table: &str) -> Vec<Mount> {
     mounts
 }
 
+/// Every mount point of devices with these numbers, and what is mounted below them, the last one mounted first.
+///
+/// # Errors
+/// `/proc/self/mountinfo` cannot be read.
+pub(super) fn points_of(numbers: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let table = std::fs::read("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    Ok(points_in(&String::from_utf8_lossy(&table), numbers))
+}
+
+fn points_in(table: &str, numbers: &[String]) -> Vec<PathBuf> {
+    let all: Vec<(String, String)> = numbers_and_points(table).collect();
+    let own: Vec<&Path> = all
+        .iter()
+        .filter(|(number, _)| numbers.contains(number))
+        .map(|(_, point)| Path::new(point))
+        .collect();
+    let below = |point: &&Path| own.iter().any(|own| point.starts_with(own));
+    all.iter().rev().map(|(_, point)| Path::new(point)).filter(below).map(Path::to_owned).collect()
+}
+
+/// Device number and mount point of every mount; nothing when the table under `root` cannot be read.
+pub(super) fn mounted_numbers(root: &Path) -> Vec<(String, String)> {
+    let table = std::fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
+    numbers_and_points(&String::from_utf8_lossy(&table)).collect()
+}
+
+fn numbers_and_points(table: &str) -> impl Iterator<Item = (String, String)> {
+    table.lines().filter_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        let mut fields = front.split(' ').skip(2);
+        let (number, point) = (fields.next()?, fields.nth(1)?);
+        Some((device_number(number, &unescape(back.split(' ').nth(1)?)), unescape(point)))
+    })
+}
+
+/// btrfs mounts have a number that belongs to no device; their source's is taken instead.
+fn device_number(number: &str, source: &str) -> String {
+    let anonymous = number.starts_with("0:") && source.starts_with("/dev/");
+    let own = if anonymous { number_of(source).ok() } else { None };
+    own.unwrap_or_else(|| number.to_owned())
+}
+
 /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw`: only mounts of a filesystem's own root count.
 fn parse_line(line: &str) -> Option<Mount> {
     let (front, back) = line.split_once(" - ")?;
@@ -58,9 +102,10 @@ fn parse_line(line: &str) -> Option<Mount> {
     let [_, _, device, root, point, ..] = front[..] else { return None };
     let mut back = back.split(' ');
     let (kind, source) = (back.next()?, back.next()?);
+    let source = unescape(source);
     (REAL.contains(&kind) && root == "/" && source.starts_with('/')).then(|| Mount {
-        device_number: device.to_owned(),
-        source: unescape(source),
+        device_number: device_number(device, &source),
+        source,
         point: Path::new(&unescape(point)).to_owned(),
         kind: kind.to_owned(),
         used_bytes: 0,
@@ -91,5 +136,19 @@ mod tests {
 ";
         let points: Vec<_> = parse_mounts(table).into_iter().map(|m| m.point.display().to_string()).collect();
         assert_eq!(points, ["/", "/var", "/boot", "/a b"]);
+    }
+
+    #[test]
+    fn what_is_mounted_below_is_let_go_first() {
+        let table = "\
+22 1 8:1 / /target rw - ext4 /dev/sda1 rw
+23 22 253:1 / /target/var rw - xfs /dev/mapper/a rw
+24 22 0:5 / /target/proc rw - proc proc rw
+25 1 8:17 / /targets rw - ext4 /dev/sdb1 rw
+26 1 8:2 /sub /mnt rw - ext4 /dev/sda2 rw
+";
+        let points = points_in(table, &["8:1".into(), "8:2".into()]);
+        let points: Vec<_> = points.iter().map(|p| p.display().to_string()).collect();
+        assert_eq!(points, ["/mnt", "/target/proc", "/target/var", "/target"]);
     }
 }

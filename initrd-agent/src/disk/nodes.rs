@@ -1,12 +1,12 @@
 //! Block device nodes: telling the kernel of a new table, waiting for nodes, flushing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::ioctl;
 
 /// `BLKRRPART` of `linux/fs.h`: re-read the partition table. `BLKFLSBUF`: write out and drop cached blocks.
@@ -50,6 +50,28 @@ pub(super) fn wait_for(nodes: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `major:minor` of a device node.
+///
+/// # Errors
+/// It cannot be looked at.
+pub(super) fn number_of(node: &str) -> anyhow::Result<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let rdev = std::fs::metadata(node).with_context(|| format!("looking at {node}"))?.rdev();
+    Ok(format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev)))
+}
+
+/// Makes sure that a device is as large as planned.
+///
+/// # Errors
+/// It cannot be opened, or has another size.
+pub(super) fn check_size(node: &str, planned: u64) -> anyhow::Result<()> {
+    let file = File::open(node).with_context(|| format!("opening {node}"))?;
+    let size =
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).with_context(|| format!("measuring {node}"))?;
+    ensure!(size == planned, "{node} has {size} bytes instead of {planned}");
+    Ok(())
+}
+
 /// Writes out everything that is cached for a device and drops it, so that the next read comes from the disk.
 ///
 /// # Errors
@@ -64,10 +86,4 @@ pub(super) fn flush(device: &str) -> anyhow::Result<()> {
 fn plain_ioctl<const OPCODE: ioctl::Opcode>(file: &File) -> rustix::io::Result<()> {
     // SAFETY: both requests take no argument and touch no memory of this process.
     unsafe { ioctl::ioctl(file, ioctl::NoArg::<OPCODE>::new()) }
-}
-
-/// The names in a directory of `/sys`; none when it is not there.
-pub(super) fn listed(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()
 }

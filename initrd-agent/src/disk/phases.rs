@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use lvm2_cmd_wrapper as lvm;
 use rustix::mount::{MountFlags, UnmountFlags};
-use sysclone_exec::{Command, Runner};
+use sysclone_exec::Runner;
 use sysclone_protocol::inventory::Inventory;
-use sysclone_protocol::layout::{DeviceRef, DiskRules, Layout, PartitionTable, TableKind};
+use sysclone_protocol::layout::{DeviceRef, DiskRules, Layout, PartitionTable};
 use sysclone_protocol::plan::{InstallPlan, PlanError, PlannedDisk, plan};
 
-use super::{SFDISK, clear, format, nodes, verify};
+use super::{clear, format, nodes, sfdisk, verify, volumes};
 
 /// A machine and a layout, both only looked at.
 #[derive(Debug, Clone)]
@@ -60,10 +59,7 @@ impl Planned {
     /// # Errors
     /// Something holds a disk that cannot be made to let go.
     pub fn clear(self, runner: &dyn Runner) -> anyhow::Result<Cleared> {
-        for disk in &self.plan.disks {
-            clear::clear_disk(runner, &disk.facts.name)
-                .with_context(|| format!("clearing {}", disk.facts.device()))?;
-        }
+        clear::clear(runner, &self.plan)?;
         Ok(Cleared { plan: self.plan })
     }
 }
@@ -83,10 +79,7 @@ impl Cleared {
         for disk in &self.plan.disks {
             let Some(table) = &disk.table else { continue };
             let node = disk.facts.device();
-            let script = sfdisk_script(table, disk.facts.sector_bytes);
-            let command =
-                Command::new(SFDISK).args(["--quiet", "--wipe", "always", "--wipe-partitions", "always"]);
-            let command = command.args(["--no-reread", "--no-tell-kernel", node.as_str()]).stdin(script);
+            let command = sfdisk::command(&node, table, disk.facts.sector_bytes);
             runner.run(&command).with_context(|| format!("partitioning {node}"))?;
             reread(disk, table)?;
         }
@@ -96,64 +89,14 @@ impl Cleared {
 
 fn reread(disk: &PlannedDisk, table: &PartitionTable) -> anyhow::Result<()> {
     let node = disk.facts.device();
-    let partitions: Vec<String> =
-        table.partitions.iter().map(|p| disk.facts.partition_device(p.number)).collect();
     nodes::reread_table(&node).with_context(|| format!("making the kernel read the new table of {node}"))?;
-    nodes::wait_for(&partitions)?;
-    for partition in &partitions {
-        clear::wipe_ends(partition).with_context(|| format!("clearing {partition}"))?;
+    for partition in table.partitions.iter().filter(|p| !p.is_extended(table.kind)) {
+        let node = disk.facts.partition_device(partition.number);
+        nodes::wait_for(std::slice::from_ref(&node))?;
+        nodes::check_size(&node, partition.size_bytes)?;
+        clear::wipe_ends(&node).with_context(|| format!("clearing {node}"))?;
     }
     Ok(())
-}
-
-/// The input of sfdisk for a table. Sizes are in sectors, so nothing is rounded on the way.
-fn sfdisk_script(table: &PartitionTable, sector_bytes: u32) -> String {
-    let sector = u64::from(sector_bytes);
-    let kind = match table.kind {
-        TableKind::Gpt => "gpt",
-        TableKind::Mbr => "dos",
-    };
-    let mut script = format!("label: {kind}\n");
-    if let Some(id) = &table.id {
-        script += &format!("label-id: {id}\n");
-    }
-    script += &format!("unit: sectors\nsector-size: {sector}\n");
-    for p in &table.partitions {
-        script += &format!(
-            "{}: start={}, size={}, type={}",
-            p.number,
-            p.start_bytes / sector,
-            p.size_bytes / sector,
-            p.type_id
-        );
-        if let Some(uuid) = &p.uuid {
-            script += &format!(", uuid={uuid}");
-        }
-        if let Some(name) = &p.name {
-            script += &format!(", name=\"{}\"", escaped(name));
-        }
-        if let Some(attributes) = &p.attributes {
-            script += &format!(", attrs=\"{attributes}\"");
-        }
-        if p.bootable {
-            script += ", bootable";
-        }
-        script.push('\n');
-    }
-    script
-}
-
-/// sfdisk reads `\xNN` in quoted values; a name may hold quotes and newlines.
-fn escaped(name: &str) -> String {
-    name.bytes()
-        .map(|b| {
-            if b.is_ascii_alphanumeric() || b"-_. ".contains(&b) {
-                char::from(b).to_string()
-            } else {
-                format!("\\x{b:02x}")
-            }
-        })
-        .collect()
 }
 
 /// The tables are written and the partitions are there.
@@ -169,19 +112,7 @@ impl Partitioned {
     /// An lvm2 command failed.
     pub fn assemble(self, runner: &dyn Runner) -> anyhow::Result<Assembled> {
         for group in &self.plan.groups {
-            let devices: Vec<&str> =
-                group.physical_volumes.iter().map(|(device, _)| device.as_str()).collect();
-            let making = || format!("making volume group {} on {}", group.name, devices.join(" "));
-            for (device, uuid) in &group.physical_volumes {
-                lvm::pvcreate(runner, device, uuid).with_context(making)?;
-            }
-            lvm::vgcreate(runner, &group.name, group.extent_bytes, &devices).with_context(making)?;
-            for volume in &group.volumes {
-                lvm::lvcreate(runner, &group.name, (&volume.name, volume.extents), &volume.tags)
-                    .with_context(|| format!("making logical volume {}/{}", group.name, volume.name))?;
-            }
-            lvm::activate(runner, &group.name)
-                .with_context(|| format!("activating volume group {}", group.name))?;
+            volumes::make(runner, group)?;
         }
         Ok(Assembled { plan: self.plan })
     }
@@ -200,10 +131,14 @@ impl Assembled {
     /// A mkfs failed.
     pub fn format(self, runner: &dyn Runner) -> anyhow::Result<Formatted> {
         for filesystem in &self.plan.filesystems {
+            let node = &filesystem.device;
+            nodes::wait_for(std::slice::from_ref(node))?;
+            nodes::check_size(node, filesystem.size_bytes)?;
+            clear::wipe_ends(node).with_context(|| format!("clearing {node}"))?;
             for command in format::commands(filesystem)? {
                 runner
                     .run(&command)
-                    .with_context(|| format!("making {} on {}", filesystem.facts.kind, filesystem.device))?;
+                    .with_context(|| format!("making {} on {node}", filesystem.facts.kind))?;
             }
         }
         Ok(Formatted { plan: self.plan })
@@ -293,43 +228,12 @@ impl Mounted {
                 .with_context(|| format!("unmounting {}", point.display()))?;
         }
         for group in &self.plan.groups {
-            lvm::deactivate(runner, &group.name)
-                .with_context(|| format!("deactivating volume group {}", group.name))?;
+            volumes::deactivate(runner, group)?;
         }
         for disk in &self.plan.disks {
             nodes::flush(&disk.facts.device())
                 .with_context(|| format!("flushing {}", disk.facts.device()))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use sysclone_protocol::layout::{Grow, Partition};
-
-    use super::*;
-
-    #[test]
-    fn the_sfdisk_script_keeps_every_fact_and_escapes_names() {
-        let partition = Partition {
-            number: 2,
-            start_bytes: 2 << 20,
-            size_bytes: 256 << 20,
-            type_id: "0FC63DAF-8483-4772-8E79-3D69D8477DE4".into(),
-            uuid: Some("AAAA".into()),
-            name: Some("b\"\nsize=1".into()),
-            attributes: Some("LegacyBIOSBootable".into()),
-            bootable: false,
-            grow: Grow::Fixed,
-        };
-        let table =
-            PartitionTable { kind: TableKind::Gpt, id: Some("BBBB".into()), partitions: vec![partition] };
-        assert_eq!(
-            sfdisk_script(&table, 512),
-            "label: gpt\nlabel-id: BBBB\nunit: sectors\nsector-size: 512\n2: start=4096, size=524288, \
-             type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=AAAA, name=\"b\\x22\\x0asize\\x3d1\", \
-             attrs=\"LegacyBIOSBootable\"\n"
-        );
     }
 }

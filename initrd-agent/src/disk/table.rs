@@ -22,7 +22,7 @@ pub(super) fn read_table(disk: &impl FileExt, sector_bytes: u32) -> anyhow::Resu
     if (0..4).any(|i| mbr[446 + 16 * i + 4] == 0xee) {
         return read_gpt(disk, u64::from(sector_bytes)).map(Some);
     }
-    Ok(read_mbr(&mbr, u64::from(sector_bytes)))
+    read_mbr(disk, &mbr, u64::from(sector_bytes))
 }
 
 fn read_gpt(disk: &impl FileExt, sector: u64) -> anyhow::Result<PartitionTable> {
@@ -45,7 +45,7 @@ fn read_gpt(disk: &impl FileExt, sector: u64) -> anyhow::Result<PartitionTable> 
         bail!("its GPT has {count} entries of {size} bytes");
     }
     let mut entries = vec![0; (count * size) as usize];
-    disk.read_exact_at(&mut entries, at * sector).context("reading its GPT entries")?;
+    disk.read_exact_at(&mut entries, at.saturating_mul(sector)).context("reading its GPT entries")?;
     if crc32(&entries) != le32(&header, 88) {
         bail!("the checksum of its GPT entries is wrong");
     }
@@ -66,8 +66,8 @@ fn gpt_partition(entry: &[u8], number: u32, sector: u64) -> Partition {
     let name = String::from_utf16_lossy(&name);
     Partition {
         number,
-        start_bytes: first * sector,
-        size_bytes: (last + 1).saturating_sub(first) * sector,
+        start_bytes: first.saturating_mul(sector),
+        size_bytes: last.saturating_add(1).saturating_sub(first).saturating_mul(sector),
         type_id: guid(&entry[..16]),
         uuid: Some(guid(&entry[16..32])),
         name: (!name.is_empty()).then_some(name),
@@ -91,32 +91,72 @@ fn attributes(bits: u64) -> Option<String> {
     (!words.is_empty()).then(|| words.join(","))
 }
 
-fn read_mbr(mbr: &[u8], sector: u64) -> Option<PartitionTable> {
+/// Types of the container of logical partitions.
+const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
+
+/// Most links of a chain of logical partitions that are followed; Linux makes nodes for fewer.
+const MAX_LOGICAL: u32 = 256;
+
+fn read_mbr(disk: &impl FileExt, mbr: &[u8], sector: u64) -> anyhow::Result<Option<PartitionTable>> {
+    // A filesystem's boot sector ends like an MBR; its bytes there are no sane entries.
+    if (0..4).any(|slot| mbr_entry(mbr, slot)[0] & 0x7f != 0) {
+        return Ok(None);
+    }
     let mut partitions = Vec::new();
     for number in 1..=4 {
-        let entry = &mbr[446 + 16 * (number as usize - 1)..][..16];
-        let (flag, kind, start, sectors) = (entry[0], entry[4], le32(entry, 8), le32(entry, 12));
-        // A filesystem's boot sector ends like an MBR; its bytes there are no sane entry.
-        if flag & 0x7f != 0 {
-            return None;
-        }
-        if kind != 0 && sectors != 0 {
-            partitions.push(Partition {
-                number,
-                start_bytes: u64::from(start) * sector,
-                size_bytes: u64::from(sectors) * sector,
-                type_id: format!("{kind:02x}"),
-                uuid: None,
-                name: None,
-                attributes: None,
-                bootable: flag == 0x80,
-                grow: Grow::Fixed,
-            });
+        let entry = mbr_entry(mbr, number as usize - 1);
+        partitions.extend(mbr_partition(entry, number, 0, sector));
+        if EXTENDED.contains(&entry[4]) {
+            partitions.extend(logical(disk, u64::from(le32(entry, 8)), sector)?);
         }
     }
-    partitions.sort_by_key(|p| p.start_bytes);
+    partitions.sort_by_key(|p| (p.start_bytes, p.number));
     let id = Some(format!("0x{:08x}", le32(mbr, 440)));
-    (!partitions.is_empty()).then_some(PartitionTable { kind: TableKind::Mbr, id, partitions })
+    Ok((!partitions.is_empty()).then_some(PartitionTable { kind: TableKind::Mbr, id, partitions }))
+}
+
+/// Follows the extended boot records from the first sector of the extended partition. The first entry of each is a
+/// logical partition, relative to the record; the second is the next record, relative to the extended partition.
+fn logical(disk: &impl FileExt, extended: u64, sector: u64) -> anyhow::Result<Vec<Partition>> {
+    let mut partitions = Vec::new();
+    let (mut at, mut number) = (extended, 5);
+    for _ in 0..MAX_LOGICAL {
+        let mut record = [0; 512];
+        disk.read_exact_at(&mut record, at * sector)
+            .with_context(|| format!("reading its extended boot record in sector {at}"))?;
+        if record[510..] != [0x55, 0xaa] {
+            bail!("sector {at} should be an extended boot record but has no signature");
+        }
+        if let Some(partition) = mbr_partition(mbr_entry(&record, 0), number, at, sector) {
+            partitions.push(partition);
+            number += 1;
+        }
+        let next = mbr_entry(&record, 1);
+        if next[4] == 0 || le32(next, 12) == 0 {
+            return Ok(partitions);
+        }
+        at = extended + u64::from(le32(next, 8));
+    }
+    bail!("its chain of logical partitions has no end");
+}
+
+fn mbr_entry(record: &[u8], slot: usize) -> &[u8] {
+    &record[446 + 16 * slot..][..16]
+}
+
+fn mbr_partition(entry: &[u8], number: u32, base: u64, sector: u64) -> Option<Partition> {
+    let (kind, start, sectors) = (entry[4], u64::from(le32(entry, 8)), le32(entry, 12));
+    (kind != 0 && sectors != 0).then(|| Partition {
+        number,
+        start_bytes: (base + start) * sector,
+        size_bytes: u64::from(sectors) * sector,
+        type_id: format!("{kind:02x}"),
+        uuid: None,
+        name: None,
+        attributes: None,
+        bootable: entry[0] == 0x80,
+        grow: Grow::Fixed,
+    })
 }
 
 /// A GUID as text; its first three fields are little-endian on disk.
@@ -201,17 +241,59 @@ mod tests {
         );
     }
 
+    /// What sfdisk itself reads from the disk: number, start and size in sectors, type, flag.
+    fn as_sfdisk_reads(file: &File) -> Vec<(u32, u64, u64, String, bool)> {
+        use std::os::fd::AsRawFd;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        let output = Command::new("sfdisk").args(["-J", &path]).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = |p: &serde_json::Value| {
+            let node = p["node"].as_str().unwrap();
+            let number = node.strip_prefix(&path).unwrap().trim_start_matches('p').parse().unwrap();
+            let kind = format!("{:0>2}", p["type"].as_str().unwrap());
+            let bootable = p["bootable"].as_bool().unwrap_or_default();
+            (number, p["start"].as_u64().unwrap(), p["size"].as_u64().unwrap(), kind, bootable)
+        };
+        json["partitiontable"]["partitions"].as_array().unwrap().iter().map(row).collect()
+    }
+
     #[test]
-    fn an_mbr_made_by_sfdisk_is_read() {
-        let table = read_table(
-            &disk("label: dos\nlabel-id: 0x12345678\nsize=8MiB, type=41\ntype=8e, bootable\n"),
-            512,
-        )
-        .unwrap()
-        .unwrap();
-        assert_eq!((table.kind, table.id.as_deref()), (TableKind::Mbr, Some("0x12345678")));
-        assert_eq!(table.partitions[0].type_id, "41");
-        assert!(table.partitions[1].bootable);
+    fn an_mbr_with_logical_partitions_is_read_as_sfdisk_reads_it() {
+        for script in [
+            "label: dos\nlabel-id: 0x12345678\nsize=8MiB, type=41\ntype=8e, bootable\n",
+            "label: dos\n1: size=8MiB\n2: type=5\n5: size=10MiB\n6: size=4MiB, type=82\n7: type=8e\n",
+            "label: dos\n1: start=40960, size=20480\n4: start=2048, size=30000, type=f\n5: start=4096, size=2048\n",
+        ] {
+            let file = disk(script);
+            let table = read_table(&file, 512).unwrap().unwrap();
+            assert_eq!(table.kind, TableKind::Mbr);
+            let mut ours: Vec<_> = table
+                .partitions
+                .iter()
+                .map(|p| (p.number, p.start_bytes / 512, p.size_bytes / 512, p.type_id.clone(), p.bootable))
+                .collect();
+            ours.sort_unstable();
+            assert_eq!(ours, as_sfdisk_reads(&file), "{script}");
+        }
+        assert_eq!(
+            read_table(&disk("label: dos\nlabel-id: 0x12345678\nsize=8MiB\n"), 512)
+                .unwrap()
+                .unwrap()
+                .id
+                .unwrap(),
+            "0x12345678"
+        );
+    }
+
+    #[test]
+    fn a_chain_of_logical_partitions_that_bites_its_tail_ends() {
+        let file = disk("label: dos\n1: type=5\n5: size=4MiB\n6: size=4MiB\n");
+        // The second link of the first record leads back to itself.
+        file.write_all_at(&0_u32.to_le_bytes(), 2048 * 512 + 446 + 16 + 8).unwrap();
+        assert_eq!(
+            read_table(&file, 512).unwrap_err().to_string(),
+            "its chain of logical partitions has no end"
+        );
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::fs::File;
 
 use anyhow::{Context as _, bail, ensure};
-use lvm2_cmd_wrapper as lvm;
+use lvm2_cmd_wrapper::Lvm;
 use sysclone_exec::Runner;
 use sysclone_protocol::layout::Partition;
-use sysclone_protocol::plan::{InstallPlan, PlannedDisk, PlannedFilesystem, PlannedGroup};
+use sysclone_protocol::plan::{InstallPlan, PE_START_BYTES, PlannedDisk, PlannedFilesystem, PlannedGroup};
 
 use super::superblock::superblock_of;
 use super::table::read_table;
@@ -49,16 +49,31 @@ fn table(disk: &PlannedDisk) -> anyhow::Result<()> {
 }
 
 fn volume_group(runner: &dyn Runner, group: &PlannedGroup) -> anyhow::Result<()> {
-    let volumes = lvm::lvs(runner).context("reading back the logical volumes")?;
+    let name = &group.name;
+    let reading = || format!("reading back volume group {name}");
+    let devices: Vec<&str> = group.physical_volumes.iter().map(|pv| pv.device.as_str()).collect();
+    let lvm = Lvm::initrd(runner, &devices);
+    let pvs = lvm.pvs().with_context(reading)?;
+    for planned in &group.physical_volumes {
+        let found = pvs.iter().find(|pv| pv.device == planned.device && pv.group == *name);
+        let found = found.with_context(|| format!("{} is not in volume group {name}", planned.device))?;
+        ensure!(
+            found.uuid == planned.uuid && found.start_bytes == PE_START_BYTES,
+            "{} is physical volume {} (data at {}) instead of {}",
+            planned.device,
+            found.uuid,
+            found.start_bytes,
+            planned.uuid
+        );
+    }
+    let volumes = lvm.lvs().with_context(reading)?;
     for planned in &group.volumes {
-        let found = volumes.iter().find(|v| v.group == group.name && v.name == planned.name);
-        let found =
-            found.with_context(|| format!("logical volume {}/{} is not there", group.name, planned.name))?;
+        let found = volumes.iter().find(|v| v.group == *name && v.name == planned.name);
+        let found = found.with_context(|| format!("logical volume {name}/{} is not there", planned.name))?;
         let size = planned.extents * group.extent_bytes;
         ensure!(
             found.size_bytes == size,
-            "logical volume {}/{} has {} bytes instead of {size}",
-            group.name,
+            "logical volume {name}/{} has {} bytes instead of {size}",
             planned.name,
             found.size_bytes
         );
