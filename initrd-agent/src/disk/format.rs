@@ -163,10 +163,73 @@ mod tests {
     use std::fs::File;
 
     use sysclone_exec::{Runner as _, System};
-    use sysclone_protocol::layout::{DeviceRef, Filesystem};
+    use sysclone_protocol::layout::{DeviceRef, Filesystem, FsFeatures};
 
     use super::super::superblock::{Superblock, read_superblock};
     use super::*;
+
+    fn lines(kind: &str, features: &[&str], change: fn(&mut Filesystem)) -> Vec<String> {
+        let mut facts = Filesystem {
+            device: DeviceRef::WholeDisk { disk: "a".into() },
+            kind: kind.into(),
+            uuid: Some("U".into()),
+            label: Some("L".into()),
+            mount_point: None,
+            options: None,
+            used_bytes: 0,
+            features: FsFeatures {
+                block_bytes: Some(4096),
+                features: features.iter().map(|f| (*f).to_owned()).collect(),
+                ..FsFeatures::default()
+            },
+        };
+        change(&mut facts);
+        let planned = PlannedFilesystem { device: "/dev/x".into(), size_bytes: 1 << 30, facts };
+        commands(&planned).unwrap().iter().map(Command::line).collect()
+    }
+
+    #[test]
+    fn every_kind_has_its_commands() {
+        let old = |fs: &mut Filesystem| {
+            fs.features.inode_bytes = Some(128);
+            fs.features.default_mount_options = vec!["acl".into(), "journal_data_ordered".into()];
+            fs.features.reserved_basis_points = Some(150);
+        };
+        let same = |_: &mut Filesystem| {};
+        assert_eq!(
+            lines("ext3", &["has_journal", "filetype"], old),
+            [
+                "mke2fs -q -F -t ext3 -O none,has_journal,filetype -E lazy_itable_init=1,lazy_journal_init=1 \
+                 -b 4096 -I 128 -m 1.50 -U U -L L /dev/x",
+                "tune2fs -o \"^user_xattr,journal_data_ordered\" /dev/x",
+            ]
+        );
+        assert_eq!(
+            lines("xfs", &["crc=1", "reflink=0", "sparse=1", "sectsize=512"], same),
+            ["mkfs.xfs -q -f -K -b size=4096 -i sparse=1 -m crc=1,reflink=0,uuid=U -s size=512 -L L /dev/x"]
+        );
+        assert_eq!(
+            lines("xfs", &["crc=0", "ftype=0", "lazy-count=1", "attr=2"], same),
+            ["mkfs.xfs -q -f -K -b size=4096 -i sparse=0,attr=2 -l lazy-count=1 -m \
+              crc=0,finobt=0,rmapbt=0,reflink=0,inobtcount=0,bigtime=0,uuid=U -n ftype=0 -L L /dev/x"]
+        );
+        assert_eq!(
+            lines(
+                "btrfs",
+                &["^mixed-bg", "no-holes", "^free-space-tree", "csum=xxhash", "metadata=dup"],
+                same
+            ),
+            [
+                "mkfs.btrfs -q -f -K -d single -R \"^free-space-tree\" --csum xxhash -m dup -O no-holes -s 4096 -U U \
+              -L L /dev/x"
+            ]
+        );
+        assert_eq!(
+            lines("vfat", &["fat=32", "cluster=8192"], |fs| fs.uuid = Some("ABCD-1234".into())),
+            ["mkfs.vfat -S 4096 -F 32 -s 2 -i ABCD1234 -n L /dev/x"]
+        );
+        assert_eq!(lines("swap", &[], same), ["mkswap -q -f -p 4096 -U U -L L /dev/x"]);
+    }
 
     fn remade(size: u64, original: &Superblock) -> Superblock {
         let file = tempfile::NamedTempFile::new().unwrap();

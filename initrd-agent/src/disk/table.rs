@@ -297,6 +297,26 @@ mod tests {
     }
 
     #[test]
+    fn no_changed_byte_makes_the_reader_panic() {
+        for (script, length) in [
+            ("label: gpt\nsize=1MiB, name=a\nsize=20MiB\n", 1536),
+            ("label: dos\n1: size=8MiB\n2: type=5\n5: size=10MiB\n6: size=4MiB\n", 512),
+        ] {
+            let file = disk(script);
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            for (i, byte) in bytes.iter().enumerate() {
+                for changed in [0, 0x05, 0x7f, 0xff] {
+                    file.write_all_at(&[changed], i as u64).unwrap();
+                    // Whatever it says, it says it without panicking.
+                    let _ = read_table(&file, 512);
+                }
+                file.write_all_at(&[*byte], i as u64).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn a_blank_disk_has_no_table() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();

@@ -108,7 +108,7 @@ fn parse(b: &[u8]) -> anyhow::Result<Superblock> {
         features: FsFeatures {
             block_bytes: Some(block),
             inode_bytes: Some(u32::from(u16::from_le_bytes([b[0x58], b[0x59]]))),
-            bytes_per_inode: Some((blocks * u64::from(block) / inodes).max(u64::from(block))),
+            bytes_per_inode: Some((blocks.saturating_mul(u64::from(block)) / inodes).max(u64::from(block))),
             features,
             default_mount_options: mount,
             hash_seed: Some(uuid(&b[0xec..0xfc])),

@@ -159,3 +159,35 @@ fn kind_uuid_and_label_are_those_that_blkid_finds() {
         assert_eq!(found.label, value("LABEL"), "{program} {args:?}");
     }
 }
+
+#[test]
+fn no_changed_byte_makes_a_reader_panic() {
+    use std::os::unix::fs::FileExt;
+    for (program, args, at, length) in [
+        ("mke2fs", &["-q", "-t", "ext4"][..], 1024, 1024),
+        ("mkfs.xfs", &["-q", "-f"], 0, 512),
+        ("mkfs.btrfs", &["-q"], 64 << 10, 4096),
+        ("mkfs.vfat", &["-F", "16"], 0, 512),
+        ("mkfs.vfat", &["-F", "32"], 0, 512),
+        ("mkswap", &["-q"], 0, 4096),
+    ] {
+        let (file, _) = made(300 << 20, program, args);
+        let file = File::options().read(true).write(true).open(file.path()).unwrap();
+        let mut block = vec![0; length];
+        file.read_exact_at(&mut block, at).unwrap();
+        for (i, byte) in block.iter().enumerate().step_by(length / 512) {
+            for changed in [0, 0x7f, 0xff, byte ^ 0x10] {
+                file.write_all_at(&[changed], at + i as u64).unwrap();
+                // Whatever it says, it says it without panicking.
+                let _ = read_superblock(&file);
+            }
+            file.write_all_at(&[*byte], at + i as u64).unwrap();
+        }
+        // Numbers of several bytes at their largest.
+        for i in (0..length - 8).step_by(4) {
+            file.write_all_at(&[0xff; 8], at + i as u64).unwrap();
+            let _ = read_superblock(&file);
+            file.write_all_at(&block[i..i + 8], at + i as u64).unwrap();
+        }
+    }
+}
