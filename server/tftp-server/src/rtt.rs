@@ -4,10 +4,12 @@ use std::time::Duration;
 
 /// Before anything was measured.
 const INITIAL: Duration = Duration::from_secs(1);
-/// Below this a busy client's scheduling looks like loss. On a local network it is a hundred round trips.
-const MIN: Duration = Duration::from_millis(10);
+/// Below this a busy client's scheduling looks like loss. On a local network it is fifty round trips.
+const MIN: Duration = Duration::from_millis(5);
 /// Repeated losses do not make the wait longer than this: a ROM that was busy for a second should go on at once.
 const MAX: Duration = Duration::from_secs(1);
+/// What is kept of a longer wait once the client answers again, until there is a new measurement.
+const AFTER_LOSS: Duration = Duration::from_millis(200);
 
 /// A running estimate of the retransmission timeout.
 #[derive(Debug, Clone)]
@@ -47,6 +49,14 @@ impl RetransmitTimer {
     pub(crate) fn back_off(&mut self) {
         self.timeout = (self.timeout * 2).min(MAX);
     }
+
+    /// The client has answered, though it cannot be told to which copy. The longer wait is kept within reason, because
+    /// the network may have become slow (Karn's algorithm).
+    pub(crate) fn answered(&mut self) {
+        if self.smoothed.is_some() {
+            self.timeout = self.timeout.min(AFTER_LOSS);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +66,7 @@ mod tests {
     #[test]
     fn the_timeout_follows_the_measured_network_within_its_bounds() {
         for (round_trip_us, at_least_ms, at_most_ms) in
-            [(50, 10, 10), (5_000, 10, 20), (100_000, 100, 150), (9_000_000, 1000, 1000)]
+            [(50, 5, 5), (5_000, 5, 20), (100_000, 100, 150), (9_000_000, 1000, 1000)]
         {
             let mut timer = RetransmitTimer::new();
             for _ in 0..50 {
@@ -77,7 +87,9 @@ mod tests {
                 timer.timeout().as_millis()
             })
             .collect();
-        assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        timer.answered();
+        assert_eq!(timer.timeout(), AFTER_LOSS);
         timer.measured(Duration::from_micros(100));
         assert_eq!(timer.timeout(), MIN);
     }

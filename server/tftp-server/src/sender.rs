@@ -12,6 +12,14 @@ use crate::rtt::RetransmitTimer;
 
 /// An OACK is never repeated faster: atftp ends the transfer when it sees the same OACK twice.
 const OFFER_INTERVAL: Duration = Duration::from_secs(1);
+/// Repeating the OACK by the clock, for a client that named a `timeout`: a little more than the shortest one there is,
+/// so that a client whose ACK was lost repeats that first.
+const OFFER_WAIT: Duration = Duration::from_millis(1250);
+/// The time after which clients that name no `timeout` repeat their packets by themselves.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A block is sent again so often in short order. Then the client's own timer is given time to run out: atftp answers
+/// one copy of a block and ignores further ones until it has heard nothing for its timeout.
+const QUICK_TRIES: u32 = 6;
 /// A client that says nothing for so long is gone, unless it asked for longer waits.
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// With a client's own `timeout`, this many of its intervals.
@@ -32,6 +40,10 @@ pub(crate) struct Sender {
     /// The file's last block, which is shorter than the others and may be empty.
     last: u64,
     timer: RetransmitTimer,
+    /// How often in a row the client did not answer in time.
+    tries: u32,
+    /// When the last packet was sent.
+    sent: Instant,
     /// A block that was sent once, and when: its acknowledgement measures the round trip.
     timed: Option<(u64, Instant)>,
     deadline: Instant,
@@ -64,6 +76,8 @@ impl Sender {
             highest: 0,
             last,
             timer: RetransmitTimer::new(),
+            tries: 0,
+            sent: now,
             timed: None,
             deadline: now,
             progress: now,
@@ -96,7 +110,9 @@ impl Sender {
         match self.phase {
             Phase::Offer => {
                 self.phase = Phase::Offered;
-                self.deadline = now + self.timer.timeout().max(OFFER_INTERVAL);
+                self.sent = now;
+                self.deadline =
+                    now + if self.terms.timeout.is_some() { OFFER_WAIT } else { self.client_wait() };
                 self.encode_offer(out);
                 true
             }
@@ -121,7 +137,8 @@ impl Sender {
             }
         }
         self.next += 1;
-        self.deadline = now + self.timer.timeout();
+        self.sent = now;
+        self.deadline = now + if self.is_paused() { self.client_wait() } else { self.timer.timeout() };
         let size = self.terms.block_size as u64;
         let start = ((block - 1) * size).min(self.content.len() as u64);
         let end = (block * size).min(self.content.len() as u64);
@@ -129,6 +146,18 @@ impl Sender {
         let payload = &self.content[start as usize..end as usize];
         Packet::Data { block: wire(block), payload }.encode_into(out);
         true
+    }
+
+    /// Time for the client to repeat its last packet by itself.
+    fn client_wait(&self) -> Duration {
+        let timeout =
+            self.terms.timeout.map_or(CLIENT_TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
+        timeout + timeout / 4
+    }
+
+    /// Quick tries have been of no use: it is the client's turn.
+    fn is_paused(&self) -> bool {
+        self.tries > 0 && self.tries.is_multiple_of(QUICK_TRIES)
     }
 
     fn encode_offer(&self, out: &mut Vec<u8>) {
@@ -170,12 +199,22 @@ impl Sender {
         }
         // The window is far smaller than the number space, so the distance is unambiguous across the wrap.
         let advance = u64::from(block.wrapping_sub(wire(self.acknowledged)));
-        // A repeated ACK never makes us send: that would double every packet from then on (RFC 1123 4.2.3.1).
-        if advance == 0 || self.acknowledged + advance > self.highest {
+        if advance == 0 {
+            // A repeated ACK never makes us send: that would double every packet from then on (RFC 1123 4.2.3.1).
+            // In a pause it cannot be an echo: the client's timer has run out and it misses the next block.
+            if self.is_paused() && now.duration_since(self.sent) > self.timer.timeout() {
+                self.next = self.acknowledged + 1;
+                self.tries += 1;
+            }
+            return None;
+        }
+        if self.acknowledged + advance > self.highest {
             return None;
         }
         self.acknowledged += advance;
         self.progress = now;
+        self.tries = 0;
+        self.timer.answered();
         if let Some((timed, sent)) = self.timed.filter(|(timed, _)| *timed <= self.acknowledged) {
             if timed == self.acknowledged {
                 self.timer.measured(now.duration_since(sent));
@@ -186,6 +225,13 @@ impl Sender {
         self.next = self.acknowledged + 1;
         self.deadline = now + self.timer.timeout();
         (self.acknowledged == self.last).then_some(Outcome::Done)
+    }
+
+    /// The client has sent its request again: it did not get the OACK.
+    pub(crate) fn on_repeated_request(&mut self, now: Instant) {
+        if self.phase == Phase::Offered && now.duration_since(self.sent) >= OFFER_INTERVAL {
+            self.phase = Phase::Offer;
+        }
     }
 
     /// Call when the deadline has passed. Some: the transfer is over.
@@ -205,6 +251,7 @@ impl Sender {
             Phase::Offer | Phase::Offered => self.phase = Phase::Offer,
             Phase::Data => {
                 self.next = self.acknowledged + 1;
+                self.tries += 1;
                 self.timer.back_off();
             }
         }

@@ -88,17 +88,69 @@ fn a_lost_block_is_sent_again_soon_once_the_network_is_measured() {
 
 #[test]
 fn an_oack_is_repeated_at_most_once_a_second_until_the_client_answers() {
-    let mut play = Play::new(5000, &[("tsize", "0"), ("timeout", "1")]);
-    assert_eq!(play.sent(), [0]);
-    for _ in 0..3 {
-        let (waited, outcome) = play.wait();
-        assert!(waited >= OFFER_INTERVAL, "{waited:?}");
-        assert_eq!((outcome, play.sent()), (None, vec![0]));
+    for (options, at_least) in
+        [(&[("tsize", "0"), ("timeout", "1")][..], OFFER_INTERVAL), (&[("tsize", "0")], CLIENT_TIMEOUT)]
+    {
+        let mut play = Play::new(5000, options);
+        assert_eq!(play.sent(), [0]);
+        for _ in 0..3 {
+            let (waited, outcome) = play.wait();
+            assert!(waited > at_least, "{waited:?}");
+            assert_eq!((outcome, play.sent()), (None, vec![0]));
+        }
+        assert_eq!(play.ack(7), None);
+        assert_eq!(play.sent(), [0u16; 0]);
+        play.ack(0);
+        assert_eq!(play.sent(), [1]);
     }
-    assert_eq!(play.ack(7), None);
+}
+
+#[test]
+fn a_repeated_request_brings_the_oack_again_but_not_at_once() {
+    let mut play = Play::new(5000, &[("tsize", "0")]);
+    assert_eq!(play.sent(), [0]);
+    play.sender.on_repeated_request(play.now);
     assert_eq!(play.sent(), [0u16; 0]);
+    play.now += OFFER_INTERVAL;
+    play.sender.on_repeated_request(play.now);
+    assert_eq!(play.sent(), [0]);
     play.ack(0);
-    assert_eq!(play.sent(), [1]);
+    play.sent();
+    play.now += OFFER_INTERVAL;
+    play.sender.on_repeated_request(play.now);
+    assert_eq!(play.sent(), [0u16; 0]);
+}
+
+/// atftp: both its ACKs of a block were lost, and it now ignores copies of it until its own timer runs out.
+#[test]
+fn after_quick_tries_the_clients_own_timer_gets_time_to_run_out() {
+    for (options, client_timeout) in [(&[][..], 5), (&[("timeout", "1")][..], 1)] {
+        let mut play = Play::new(5000, options);
+        play.sent();
+        if !options.is_empty() {
+            play.ack(0);
+            play.sent();
+        }
+        play.ack(1);
+        assert_eq!(play.sent(), [2]);
+        let start = play.now;
+        for _ in 0..QUICK_TRIES {
+            assert_eq!(play.wait().1, None);
+            assert_eq!(play.sent(), [2]);
+        }
+        assert!(play.now - start < Duration::from_secs(1), "{:?}", play.now - start);
+        let pause = play.sender.deadline() - play.now;
+        assert!(pause > Duration::from_secs(client_timeout), "{pause:?}");
+        // Either it repeats the ACK of what it has, and the next block goes out,
+        play.now += Duration::from_secs(client_timeout);
+        play.ack(1);
+        assert_eq!(play.sent(), [2]);
+        play.ack(1);
+        assert_eq!(play.sent(), [0u16; 0]);
+        // or it acknowledges the block.
+        play.ack(2);
+        assert_eq!(play.sent(), [3]);
+    }
 }
 
 #[test]
@@ -140,7 +192,7 @@ fn block_numbers_roll_over_to_zero_inside_a_window() {
 
 #[test]
 fn a_silent_client_is_given_up_after_half_a_minute_and_not_before() {
-    for (options, at_least, at_most) in [(&[][..], 30, 32), (&[("timeout", "20")][..], 100, 102)] {
+    for (options, at_least, at_most) in [(&[][..], 30, 37), (&[("timeout", "20")][..], 100, 126)] {
         let mut play = Play::new(5000, options);
         let start = play.now;
         play.sent();

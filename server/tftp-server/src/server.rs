@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -138,8 +138,9 @@ impl Server {
             tracing::debug!(%peer, length = datagram.len(), "not a TFTP request");
             return;
         }
-        if sessions.is_copy(peer, datagram) {
+        if let Some(active) = sessions.serving(peer, datagram) {
             tracing::debug!(%peer, "request repeated");
+            active.again.notify_one();
             return;
         }
         if !sessions.active.contains_key(&peer) && sessions.active.len() >= self.max_sessions {
@@ -147,12 +148,13 @@ impl Server {
             return;
         }
         let (stop, stopped) = oneshot::channel();
-        let heard = Arc::new(Heard::never());
+        let (heard, again) = (Arc::new(Heard::never()), Arc::new(Notify::new()));
         let session = Session {
             peer,
             local: self.local,
             files: Arc::clone(&self.files),
             heard: Arc::clone(&heard),
+            again: Arc::clone(&again),
             stop: stopped,
         };
         let request: Arc<[u8]> = datagram.into();
@@ -163,7 +165,7 @@ impl Server {
             log(&transfer);
             events.finished(&transfer);
         });
-        sessions.begin(peer, Active { task: handle.id(), request, heard, stop });
+        sessions.begin(peer, Active { task: handle.id(), request, heard, again, stop });
     }
 }
 
@@ -216,14 +218,15 @@ struct Active {
     task: Id,
     request: Arc<[u8]>,
     heard: Arc<Heard>,
+    again: Arc<Notify>,
     stop: oneshot::Sender<Failure>,
 }
 
 impl Sessions {
-    /// Whether the request is one that is being served: sent again because the answer was lost or is late. The session
-    /// sends its answer again by itself. A client that has been silent and asks again was reset and starts over.
-    fn is_copy(&self, peer: SocketAddr, request: &[u8]) -> bool {
-        self.active.get(&peer).is_some_and(|active| {
+    /// The session that already serves this request, which was sent again because the answer was lost or is late. A
+    /// client that has been silent in the middle of a transfer and asks again was reset and starts over: none then.
+    fn serving(&self, peer: SocketAddr, request: &[u8]) -> Option<&Active> {
+        self.active.get(&peer).filter(|active| {
             *active.request == *request && active.heard.ago().is_none_or(|silent| silent < COPY)
         })
     }

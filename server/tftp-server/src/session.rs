@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::events::{Failure, Outcome, Transfer};
 use crate::negotiate::negotiate;
@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pub files: Arc<dyn Files>,
     /// Tells the listener that the client is alive.
     pub heard: Arc<Heard>,
+    /// The client has sent its request again.
+    pub again: Arc<Notify>,
     /// Ends the session with a reason.
     pub stop: oneshot::Receiver<Failure>,
 }
@@ -159,6 +161,7 @@ impl Session {
                     }
                     Err(error) => return Err(error),
                 },
+                () = self.again.notified() => sender.on_repeated_request(Instant::now()),
                 reason = &mut self.stop => return self.stopped(socket, reason.unwrap_or(Failure::ShuttingDown)).await,
                 () = &mut sleep => {
                     let now = Instant::now();
