@@ -101,9 +101,9 @@ fn parse_item(line: &str) -> Option<Difference> {
     Some(Difference { path, what: what.to_owned() })
 }
 
-/// Inode flags that an administrator sets; the others tell how a filesystem stores a file.
-const SET_BY_HAND: IFlags =
-    IFlags::IMMUTABLE.union(IFlags::APPEND).union(IFlags::NODUMP).union(IFlags::NOATIME).union(IFlags::SYNC);
+/// Inode flags that images keep on these filesystems. Other flags tell how a filesystem stores a file, or advise tools
+/// (`nodump`, `noatime`, `sync`), and are not kept.
+const KEPT: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 
 /// How much more room than the golden client's a sparse file may take (allocation is by extents).
 const SLACK_BYTES: u64 = 128 << 10;
@@ -148,7 +148,7 @@ fn flags(path: &Path) -> Result<IFlags> {
         .open(path)
         .with_context(|| format!("opening {}", path.display()))?;
     let flags = ioctl_getflags(&file).with_context(|| format!("reading the flags of {}", path.display()))?;
-    Ok(flags & SET_BY_HAND)
+    Ok(flags & KEPT)
 }
 
 /// Whether `path` is what the rsync-like `pattern` names, or lies inside it. `*` stands for any part of one name.
