@@ -169,22 +169,28 @@ fn matches_glob(glob: &str, name: &str) -> bool {
 }
 
 /// The differences that nothing in `allowed` explains. A folder's time may change with what is allowed to change in
-/// it.
+/// it, and a folder may be there for the sake of what is allowed to be in it.
 #[must_use]
 pub fn unexplained<'a>(differences: &'a [Difference], allowed: &[&str]) -> Vec<&'a Difference> {
     let named = |path: &str| allowed.iter().any(|pattern| is_named(pattern, path));
-    let explained: BTreeSet<&Path> = differences
-        .iter()
-        .map(|d| Path::new(&d.path))
-        .filter(|path| named(&path.to_string_lossy()))
-        .collect();
-    let holds_change = |path: &str| explained.iter().any(|changed| changed.parent() == Some(Path::new(path)));
-    let only_time = |what: &str| what == ".d..t......" || what.starts_with("modified at ");
-    let is_folder = |path: &str| differences.iter().any(|d| d.path == path && d.what == ".d..t......");
+    let parents: BTreeSet<&Path> =
+        differences.iter().filter(|d| named(&d.path)).filter_map(|d| Path::new(&d.path).parent()).collect();
+    let followed = |d: &Difference| {
+        // rsync says `cd+++++++++` where a folder is new, and in the other direction that it would be deleted.
+        let one_sided =
+            |path: &str| differences.iter().any(|other| other.path == path && other.what == "cd+++++++++");
+        let is_folder =
+            |path: &str| differences.iter().any(|other| other.path == path && other.what == ".d..t......");
+        match d.what.as_str() {
+            "cd+++++++++" | ".d..t......" => true,
+            "*deleting" => one_sided(&d.path),
+            what => what.starts_with("modified at ") && is_folder(&d.path),
+        }
+    };
     differences
         .iter()
         .filter(|d| !named(&d.path))
-        .filter(|d| !(only_time(&d.what) && is_folder(&d.path) && holds_change(&d.path)))
+        .filter(|d| !(parents.contains(Path::new(&d.path)) && followed(d)))
         .collect()
 }
 
@@ -222,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_time_of_a_folder_may_follow_an_allowed_change() {
+    fn a_folder_follows_what_is_allowed_in_it_and_no_further() {
         let found = [
             difference("/etc", ".d..t......"),
             difference("/etc/hostname", ">fcst......"),

@@ -133,7 +133,7 @@ fn times(folder: &Path) -> Result<()> {
 
 /// Last of all: nothing in the folder may have to change afterwards.
 fn flags(folder: &Path) -> Result<()> {
-    for (name, flag) in [("immutable", "+i"), ("append-only", "+a"), ("no-dump", "+d")] {
+    for (name, flag) in [("immutable", "+i"), ("append-only", "+a")] {
         let file = folder.join(name);
         fs::write(&file, name)?;
         System.run(&Command::new(CHATTR).arg(flag).arg(&file))?;
