@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says by panicking what is wrong")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use lvm2_cmd_wrapper::Lvm;
@@ -86,8 +87,9 @@ fn a_group_is_made_with_every_uuid_size_and_tag() {
     assert_eq!(vgs.len(), 1);
     assert_eq!((vgs[0].uuid.as_str(), vgs[0].free_extents), (group.uuid.as_str(), 510 - 372));
     let pvs = lvm.pvs().unwrap();
-    let found: Vec<_> = pvs.iter().map(|p| (p.device.as_str(), p.uuid.as_str(), p.start_bytes)).collect();
-    let made: Vec<_> =
+    let found: BTreeSet<_> =
+        pvs.iter().map(|p| (p.device.as_str(), p.uuid.as_str(), p.start_bytes)).collect();
+    let made: BTreeSet<_> =
         group.physical_volumes.iter().map(|p| (p.device.as_str(), p.uuid.as_str(), p.start_bytes)).collect();
     assert_eq!(found, made);
     let lvs = lvm.lvs().unwrap();

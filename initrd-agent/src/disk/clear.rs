@@ -9,11 +9,12 @@ use anyhow::{Context as _, bail, ensure};
 use lvm2_cmd_wrapper::{Lvm, PvReport};
 use rustix::mount::UnmountFlags;
 use sysclone_exec::{Command, Runner};
-use sysclone_protocol::plan::InstallPlan;
+use sysclone_protocol::plan::{InstallPlan, PlannedFilesystem};
 
 use super::blocks::Blocks;
 use super::mounts::points_of;
-use super::nodes::{number_of, reread_table, wait_for};
+use super::nodes::{number_of, reread_table, wait_for, wait_unused};
+use super::superblock::superblock_of;
 use super::{DMSETUP, MDADM, SWAPOFF};
 
 /// How much is zeroed at both ends of a disk, partition or volume. Partition tables, superblocks, LVM labels, LUKS
@@ -30,15 +31,17 @@ pub(super) fn clear(runner: &dyn Runner, plan: &InstallPlan) -> anyhow::Result<(
     let blocks = Blocks::here();
     let disks: Vec<&str> = plan.disks.iter().map(|disk| disk.facts.name.as_str()).collect();
     let stack = stack(&blocks, &disks)?;
-    check_groups(runner, plan, &stack, &blocks.others(&stack))?;
+    let others = blocks.others(&stack);
+    check_groups(runner, plan, &stack, &others)?;
+    check_copies(plan, others.iter().map(|name| format!("/dev/{name}")))?;
     unmount(&blocks, &stack)?;
     for device in &stack {
         release(runner, &blocks, device).with_context(|| format!("taking {device} out of use"))?;
     }
-    for disk in disks {
-        wipe(&blocks, disk)?;
+    for disk in &disks {
+        wait_unused(&format!("/dev/{disk}"))?;
     }
-    Ok(())
+    disks.iter().try_for_each(|disk| wipe(&blocks, disk))
 }
 
 fn wipe(blocks: &Blocks, disk: &str) -> anyhow::Result<()> {
@@ -124,6 +127,30 @@ fn check_groups(
     Ok(())
 }
 
+/// A filesystem that will be on two disks under one UUID may be found on the wrong one. btrfs does not even let itself
+/// be made.
+fn check_copies(plan: &InstallPlan, others: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    for node in others {
+        // What cannot be read or is no filesystem is no copy either.
+        let Ok(Some(found)) = superblock_of(&node) else { continue };
+        let copy = |fs: &&PlannedFilesystem| fs.facts.kind == found.kind && fs.facts.uuid == found.uuid;
+        match plan.filesystems.iter().filter(|_| found.uuid.is_some()).find(copy) {
+            Some(fs) if fs.facts.kind == "btrfs" => bail!(
+                "{node} holds a copy of the image's btrfs filesystem {} (the same UUID), beside which it cannot be \
+                 made; remove that disk or its content (wipefs -a {node}), or choose it (installdisk=)",
+                fs.facts.mount_point.as_deref().unwrap_or_default()
+            ),
+            Some(fs) => tracing::warn!(
+                node,
+                uuid = fs.facts.uuid.as_deref(),
+                "a disk that is not overwritten holds a copy of a filesystem of the image"
+            ),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Unmounts what is mounted from the devices, with all that is mounted below.
 fn unmount(blocks: &Blocks, stack: &[String]) -> anyhow::Result<()> {
     let numbers: Vec<String> = stack.iter().filter_map(|device| blocks.number(device)).collect();
@@ -184,6 +211,7 @@ pub(super) fn wipe_ends(node: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use sysclone_exec::Script;
+    use sysclone_protocol::layout::{DeviceRef, Filesystem};
     use sysclone_protocol::plan::{PlannedGroup, PlannedPhysicalVolume};
 
     use super::super::fixtures::Tree;
@@ -264,5 +292,31 @@ mod tests {
         let copy = report("/dev/sdb3", "pv-of-image", "vg-of-image");
         let error = judge(&copy.replace("sdb", "sda"), &copy).unwrap_err();
         assert!(error.starts_with("/dev/sdb3 holds a copy of the image's volume group data"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_of_a_btrfs_on_another_disk_is_refused_and_other_kinds_are_not() {
+        for (program, refused) in [("mkfs.btrfs", true), ("mkfs.xfs", false)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(300 << 20).unwrap();
+            let output = std::process::Command::new(program).arg("-q").arg(file.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let node = file.path().display().to_string();
+            let found = superblock_of(&node).unwrap().unwrap();
+            let facts = Filesystem {
+                device: DeviceRef::WholeDisk { disk: "a".into() },
+                kind: found.kind,
+                uuid: found.uuid,
+                label: None,
+                mount_point: Some("/data".into()),
+                options: None,
+                used_bytes: 0,
+                features: found.features,
+            };
+            let filesystem = PlannedFilesystem { device: "/dev/x".into(), size_bytes: 1, facts };
+            let plan = InstallPlan { disks: vec![], groups: vec![], filesystems: vec![filesystem] };
+            let judged = check_copies(&plan, ["/no such node".to_owned(), node].into_iter());
+            assert_eq!(judged.is_err(), refused, "{program}: {judged:?}");
+        }
     }
 }

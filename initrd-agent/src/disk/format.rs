@@ -96,8 +96,9 @@ fn xfs(filesystem: &PlannedFilesystem) -> Command {
 
 fn btrfs(filesystem: &PlannedFilesystem) -> Command {
     let facts = &filesystem.facts;
-    // -K as for XFS.
+    // -K as for XFS. Without a cache of what blkid saw a moment ago it looks whether the UUID is free as things are.
     let mut command = Command::new(MKFS_BTRFS).args(["-q", "-f", "-K", "-d", "single"]);
+    command = command.env("BLKID_FILE", "/dev/null");
     let mut features = Vec::new();
     for feature in &facts.features.features {
         command = match feature.split_once('=') {

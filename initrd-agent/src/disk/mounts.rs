@@ -1,5 +1,6 @@
 //! The mounted filesystems of a running machine (`proc_pid_mountinfo(5)`), with their use.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -63,28 +64,40 @@ pub(super) fn points_of(numbers: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn points_in(table: &str, numbers: &[String]) -> Vec<PathBuf> {
-    let all: Vec<(String, String)> = numbers_and_points(table).collect();
-    let own: Vec<&Path> = all
-        .iter()
-        .filter(|(number, _)| numbers.contains(number))
-        .map(|(_, point)| Path::new(point))
-        .collect();
-    let below = |point: &&Path| own.iter().any(|own| point.starts_with(own));
-    all.iter().rev().map(|(_, point)| Path::new(point)).filter(below).map(Path::to_owned).collect()
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut points = Vec::new();
+    // A mount comes after the one that it is mounted on.
+    for line in lines(table) {
+        if numbers.contains(&line.number) || taken.contains(&line.parent) {
+            taken.insert(line.id);
+            points.push(line.point.into());
+        }
+    }
+    points.reverse();
+    points
 }
 
 /// Device number and mount point of every mount; nothing when the table under `root` cannot be read.
 pub(super) fn mounted_numbers(root: &Path) -> Vec<(String, String)> {
     let table = std::fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
-    numbers_and_points(&String::from_utf8_lossy(&table)).collect()
+    lines(&String::from_utf8_lossy(&table)).map(|line| (line.number, line.point)).collect()
 }
 
-fn numbers_and_points(table: &str) -> impl Iterator<Item = (String, String)> {
+/// What all mounts have, real filesystems or not.
+struct Line {
+    id: String,
+    parent: String,
+    number: String,
+    point: String,
+}
+
+fn lines(table: &str) -> impl Iterator<Item = Line> {
     table.lines().filter_map(|line| {
         let (front, back) = line.split_once(" - ")?;
-        let mut fields = front.split(' ').skip(2);
-        let (number, point) = (fields.next()?, fields.nth(1)?);
-        Some((device_number(number, &unescape(back.split(' ').nth(1)?)), unescape(point)))
+        let front: Vec<&str> = front.split(' ').collect();
+        let [id, parent, number, _, point, ..] = front[..] else { return None };
+        let number = device_number(number, &unescape(back.split(' ').nth(1)?));
+        Some(Line { id: id.to_owned(), parent: parent.to_owned(), number, point: unescape(point) })
     })
 }
 
@@ -141,7 +154,8 @@ mod tests {
     #[test]
     fn what_is_mounted_below_is_let_go_first() {
         let table = "\
-22 1 8:1 / /target rw - ext4 /dev/sda1 rw
+21 1 0:9 / /target rw - tmpfs tmpfs rw
+22 21 8:1 / /target rw - ext4 /dev/sda1 rw
 23 22 253:1 / /target/var rw - xfs /dev/mapper/a rw
 24 22 0:5 / /target/proc rw - proc proc rw
 25 1 8:17 / /targets rw - ext4 /dev/sdb1 rw

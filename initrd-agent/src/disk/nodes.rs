@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,10 +14,29 @@ use rustix::ioctl;
 const BLKRRPART: ioctl::Opcode = ioctl::opcode::none(0x12, 95);
 const BLKFLSBUF: ioctl::Opcode = ioctl::opcode::none(0x12, 97);
 
-/// How long a kernel may take to make the nodes of a table it has read.
+/// How long a kernel may take to make the nodes of a table it has read, or to let go of what was unmounted.
 const NODES: Duration = Duration::from_secs(30);
 /// How often it is looked whether they are there.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until nothing uses a disk: while it, a part of it or something stacked on it is mounted or otherwise claimed,
+/// in whatever mount namespace, the kernel lets nobody else claim it.
+///
+/// # Errors
+/// It is still in use after a while, or cannot be opened.
+pub(super) fn wait_unused(disk: &str) -> anyhow::Result<()> {
+    let flags = i32::try_from(rustix::fs::OFlags::EXCL.bits()).expect("open flags are an int");
+    let began = Instant::now();
+    loop {
+        match OpenOptions::new().read(true).custom_flags(flags).open(disk) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && began.elapsed() < NODES => {
+                thread::sleep(LOOK);
+            }
+            Err(error) => return Err(error).with_context(|| format!("claiming {disk}")),
+        }
+    }
+}
 
 /// Makes the kernel read the partition table of a disk anew.
 ///

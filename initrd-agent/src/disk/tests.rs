@@ -47,12 +47,17 @@ impl Drop for Loop {
     }
 }
 
-/// A directory to mount at; nothing stays mounted on it, whatever becomes of the test.
+/// A directory to mount at; nothing stays mounted on it, whatever becomes of the test. What is unmounted from it
+/// also goes from the copies that mount namespaces made in the meantime got, which would keep the device in use.
 struct MountPoint(tempfile::TempDir);
 
 impl MountPoint {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let made = Self(tempfile::tempdir().unwrap());
+        let path = made.path().to_str().unwrap();
+        tool("mount", &["--bind", path, path]);
+        tool("mount", &["--make-shared", path]);
+        made
     }
 
     fn path(&self) -> &Path {
@@ -62,7 +67,7 @@ impl MountPoint {
 
 impl Drop for MountPoint {
     fn drop(&mut self) {
-        // It fails when nothing is mounted, which is as it should be.
+        // A test that fails leaves more than this can clean; its own failure is what counts.
         let _ = Command::new("umount").args(["-q", "-R"]).arg(self.path()).output();
     }
 }
@@ -84,6 +89,12 @@ fn golden(size_bytes: u64, program: &str, args: &[&str], at: Option<&str>) -> (D
     let node = device.node();
     tool(program, &[args, &[node.as_str()]].concat());
     let found = superblock_of(&node).unwrap().unwrap();
+    if program == "mkfs.btrfs" {
+        // mkfs tells the kernel of the device, which then would not mount another one with the same UUID.
+        tool("btrfs", &["device", "scan", "--forget", &node]);
+    }
+    // A loop device that something looks at lives on for a moment, and nothing may be there twice.
+    tool("wipefs", &["-q", "-a", &node]);
     let name = format!("{program}-{}", at.unwrap_or("none"));
     let rules = DiskRules::default();
     let disk = Disk { name: name.clone(), size_bytes, sector_bytes: 512, rules, table: None };
@@ -148,7 +159,7 @@ fn filesystems_are_made_mounted_verified_let_go_and_cleared_again() {
         }
     }
     tool("fsck.ext4", &["-fn", &loops[0].node()]);
-    tool("xfs_repair", &["-n", &loops[1].node()]);
+    tool("xfs_db", &["-r", "-c", "sb 0", "-c", "print uuid", &loops[1].node()]);
     tool("btrfs", &["check", "--readonly", &loops[2].node()]);
     tool("fsck.vfat", &["-n", &loops[3].node()]);
 
@@ -159,7 +170,8 @@ fn filesystems_are_made_mounted_verified_let_go_and_cleared_again() {
     let _cleared = planned(&layout, &loops, &rules).clear(&System).unwrap();
     assert_eq!(fs::read_dir(at.path()).unwrap().count(), 0, "everything is unmounted");
     for device in &loops {
-        assert!(!fs::read_to_string("/proc/swaps").unwrap().contains(&device.node()));
+        let swaps = fs::read_to_string("/proc/swaps").unwrap();
+        assert!(!swaps.lines().any(|line| line.split_whitespace().next() == Some(&device.node())));
         assert_eq!(tool("wipefs", &["--noheadings", &device.node()]), "");
     }
 }
