@@ -12,10 +12,10 @@ use crate::rtt::RetransmitTimer;
 
 /// An OACK is never repeated faster: atftp ends the transfer when it sees the same OACK twice.
 const OFFER_INTERVAL: Duration = Duration::from_secs(1);
-/// Repeating the OACK by the clock, for a client that named a `timeout`: a little more than the shortest one there is,
-/// so that a client whose ACK was lost repeats that first.
+/// Repeating the OACK by the clock, for clients that name a `timeout`: they take a second copy well. Others may be atftp;
+/// for them it is [`CLIENT_TIMEOUT`], after which those whose ACK was lost have repeated that.
 const OFFER_WAIT: Duration = Duration::from_millis(1250);
-/// The time after which clients that name no `timeout` repeat their packets by themselves.
+/// The time after which clients repeat their packets by themselves; most keep to it whatever `timeout` they name.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A block is sent again so often in short order. Then the client's own timer is given time to run out: atftp answers
 /// one copy of a block and ignores further ones until it has heard nothing for its timeout.
@@ -40,6 +40,8 @@ pub(crate) struct Sender {
     /// The file's last block, which is shorter than the others and may be empty.
     last: u64,
     timer: RetransmitTimer,
+    /// How often the OACK was sent.
+    offers: u32,
     /// How often in a row the client did not answer in time.
     tries: u32,
     /// When the last packet was sent.
@@ -76,6 +78,7 @@ impl Sender {
             highest: 0,
             last,
             timer: RetransmitTimer::new(),
+            offers: 0,
             tries: 0,
             sent: now,
             timed: None,
@@ -110,6 +113,7 @@ impl Sender {
         match self.phase {
             Phase::Offer => {
                 self.phase = Phase::Offered;
+                self.offers += 1;
                 self.sent = now;
                 self.deadline =
                     now + if self.terms.timeout.is_some() { OFFER_WAIT } else { self.client_wait() };
@@ -122,7 +126,9 @@ impl Sender {
     }
 
     fn next_data(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
-        let window_end = (self.acknowledged + self.terms.window).min(self.last);
+        // A client that has the block and whose ACKs were lost goes on with the next one; to others it is a stray.
+        let ahead = u64::from(self.is_paused());
+        let window_end = (self.acknowledged + self.terms.window + ahead).min(self.last);
         if self.next > window_end {
             return false;
         }
@@ -150,8 +156,8 @@ impl Sender {
 
     /// Time for the client to repeat its last packet by itself.
     fn client_wait(&self) -> Duration {
-        let timeout =
-            self.terms.timeout.map_or(CLIENT_TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
+        let named = Duration::from_secs(self.terms.timeout.unwrap_or(0).into());
+        let timeout = CLIENT_TIMEOUT.max(named);
         timeout + timeout / 4
     }
 
@@ -192,6 +198,9 @@ impl Sender {
         if self.phase != Phase::Data {
             if self.phase == Phase::Offered && block == 0 {
                 self.phase = Phase::Data;
+                if self.offers == 1 {
+                    self.timer.measured(now.duration_since(self.sent));
+                }
                 self.progress = now;
                 self.deadline = now;
             }
