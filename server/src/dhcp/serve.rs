@@ -146,7 +146,8 @@ impl Server {
         }
     }
 
-    async fn take(&mut self, bytes: &[u8], from: SocketAddr) {
+    /// Deals with one datagram.
+    pub(super) async fn take(&mut self, bytes: &[u8], from: SocketAddr) {
         self.counters.packet();
         tracing::trace!(%from, length = bytes.len(), "packet");
         // One packet, whatever it makes the code do, must not end the service for the others.
