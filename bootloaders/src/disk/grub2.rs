@@ -13,6 +13,12 @@ use super::times::KeptTimes;
 /// Names of GRUB's installer: upstream's and Debian's, then that of EL, SLES and Fedora; with GRUB's folder in
 /// `/boot`.
 const FAMILIES: &[(Tool, &str)] = &[(Tool("grub-install"), "grub"), (Tool("grub2-install"), "grub2")];
+/// Answers the questions of Debian packages in advance.
+const DEBCONF_SET_SELECTIONS: Tool = Tool("debconf-set-selections");
+/// Where it is.
+const DEBCONF_PROGRAM: &str = "usr/bin/debconf-set-selections";
+/// There when Debian's package of GRUB for BIOS is installed.
+const GRUB_PC: &str = "var/lib/dpkg/info/grub-pc.postinst";
 /// Where installers are.
 const PROGRAM_DIRS: &[&str] = &["usr/sbin", "sbin", "usr/bin"];
 
@@ -39,7 +45,20 @@ pub(super) fn install_bios(
             .in_root(root);
         runner.run(&command)?;
     }
+    answer_grub_pc(plan, root, runner)?;
     kept.map_or(Ok(()), |kept| kept.restore().map_err(failed))
+}
+
+/// Debian's grub-pc remembers the disks that it is to be installed on, by names of the golden client's. An upgrade on
+/// the clone would not find them and ask, or fail where nobody can be asked.
+fn answer_grub_pc(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<(), ApplyError> {
+    if !root.join(GRUB_PC).is_file() || !root.join(DEBCONF_PROGRAM).is_file() {
+        return Ok(());
+    }
+    let disks: Vec<&str> = plan.disks.iter().map(|disk| disk.device.as_str()).collect();
+    let answer = format!("grub-pc grub-pc/install_devices multiselect {}\n", disks.join(", "));
+    runner.run(&Command::new(DEBCONF_SET_SELECTIONS).stdin(answer).in_root(root))?;
+    Ok(())
 }
 
 fn installer(root: &Path) -> Result<(Tool, &'static str), ApplyError> {
@@ -112,6 +131,23 @@ mod tests {
                 format!("umount {at}/proc"),
                 format!("umount {at}/dev"),
             ]
+        );
+    }
+
+    #[test]
+    fn debians_package_learns_the_clones_disks() {
+        let root = clone_root("grub-install");
+        for file in [GRUB_PC, DEBCONF_PROGRAM] {
+            std::fs::create_dir_all(root.path().join(file).parent().unwrap()).unwrap();
+            std::fs::write(root.path().join(file), "").unwrap();
+        }
+        let script = Script::lenient();
+        apply(&plan(), root.path(), &script).unwrap();
+        let at = root.path().display();
+        assert!(
+            script.lines().contains(&format!("[in {at}] debconf-set-selections")),
+            "{:?}",
+            script.lines()
         );
     }
 

@@ -26,6 +26,8 @@ const EXPECTED: &[&str] = &[
     // Written by the installation of GRUB: where this disk's /boot is.
     "/boot/grub/i386-pc/core.img",
     "/boot/grub/i386-pc/load.cfg",
+    // Which disk GRUB is to be installed on at its next upgrade.
+    "/var/cache/debconf/config.dat*",
 ];
 
 /// An installation with everything in it, on a busy machine.
@@ -103,6 +105,7 @@ pub(crate) fn boot(world: &mut World<'_>) -> Result<()> {
         ("findmnt --noheadings --output SOURCE /var", "/dev/mapper/vg0-var"),
         ("getcap /srv/awkward/capable", "cap_net_bind_service,cap_net_raw=ep"),
         ("systemctl is-system-running --wait", "running"),
+        ("debconf-show grub-pc", "grub-pc/install_devices: /dev/nvme0n1"),
     ] {
         let answer = ssh.run(question)?;
         ensure!(answer.contains(expected), "{question}: {answer:?} has no {expected:?}");
