@@ -70,7 +70,8 @@ impl Db {
         .fetch_all(&self.pool)
         .await?;
         let record = |(id, at, node, actor, kind, text): Row| {
-            let at = timestamp("event time", at)?.to_string();
+            // Always three digits, so that times stand in one column and sort as text.
+            let at = format!("{:.3}", timestamp("event time", at)?);
             Ok(EventRecord { id, at, node, actor, kind, text })
         };
         rows.into_iter().map(record).collect()
