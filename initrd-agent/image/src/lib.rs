@@ -28,4 +28,7 @@ pub use exclude::{ExcludeError, Excludes, VOLATILE};
 pub use id::{ChunkHash, IdError, PackId};
 pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
 pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
-pub use store::{Damage, PutOutcome, Store, StoreError, VerifyReport};
+pub use store::{
+    Damage, GcReport, GcRule, Holder, Made, Pin, PutOutcome, RetentionRule, Store, StoreError, StoredPack,
+    VerifyReport, plan_retention,
+};

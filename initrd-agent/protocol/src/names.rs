@@ -22,6 +22,11 @@ pub enum NameError {
     /// The text is not `name@generation`.
     #[error("'{0}' is not an image reference (name@generation)")]
     ImageRef(String),
+    /// The text is not a tag.
+    #[error(
+        "'{0}' is not a valid tag (letters, digits, '-', '_', '.', not starting with '.', not a number, 1 to 64 bytes)"
+    )]
+    Tag(String),
 }
 
 /// The name of a node: an RFC 1123 host name, lower or upper case as the administrator wrote it.
@@ -33,6 +38,18 @@ pub struct NodeName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName(String);
+
+/// A name that an administrator gives to one generation of an image (`stable`); never a number, and safe as one path
+/// component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TagName(String);
+
+/// Whether a text can be one path component everywhere.
+fn is_safe(text: &str) -> bool {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(safe)
+}
 
 impl FromStr for NodeName {
     type Err = NameError;
@@ -54,11 +71,22 @@ impl FromStr for NodeName {
 impl FromStr for ImageName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if (1..=128).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(safe) {
+        if text.len() <= 128 && is_safe(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(NameError::Image(text.to_owned()))
+        }
+    }
+}
+
+impl FromStr for TagName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let number = text.bytes().all(|b| b.is_ascii_digit());
+        if text.len() <= 64 && is_safe(text) && !number {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Tag(text.to_owned()))
         }
     }
 }
@@ -93,6 +121,7 @@ macro_rules! checked_text {
 }
 checked_text!(NodeName);
 checked_text!(ImageName);
+checked_text!(TagName);
 
 /// One generation of one osimage, written `name@7`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -115,6 +144,71 @@ impl FromStr for ImageRef {
         let (name, generation) = text.split_once('@').ok_or_else(|| NameError::ImageRef(text.to_owned()))?;
         let generation = generation.parse().map_err(|_| NameError::ImageRef(text.to_owned()))?;
         Ok(Self { name: name.parse()?, generation })
+    }
+}
+
+/// What a person writes to mean one generation: `name` (the newest), `name@7`, `name@stable`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageSelector {
+    /// The osimage.
+    pub name: ImageName,
+    /// Which capture of it.
+    pub pick: Pick,
+}
+
+/// Which generation of an image is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pick {
+    /// The newest there is.
+    Newest,
+    /// The one with this number.
+    Generation(u32),
+    /// The one that has this tag.
+    Tag(TagName),
+}
+
+impl fmt::Display for ImageSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.pick {
+            Pick::Newest => f.pad(name.as_str()),
+            Pick::Generation(generation) => write!(f, "{name}@{generation}"),
+            Pick::Tag(tag) => write!(f, "{name}@{tag}"),
+        }
+    }
+}
+
+impl FromStr for ImageSelector {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let Some((name, pick)) = text.split_once('@') else {
+            return Ok(Self { name: text.parse()?, pick: Pick::Newest });
+        };
+        let pick = match pick.parse() {
+            Ok(generation) => Pick::Generation(generation),
+            Err(_) => Pick::Tag(pick.parse()?),
+        };
+        Ok(Self { name: name.parse()?, pick })
+    }
+}
+
+impl TryFrom<String> for ImageSelector {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<ImageSelector> for String {
+    fn from(selector: ImageSelector) -> String {
+        selector.to_string()
+    }
+}
+
+impl From<ImageRef> for ImageSelector {
+    fn from(image: ImageRef) -> Self {
+        Self { name: image.name, pick: Pick::Generation(image.generation) }
     }
 }
 
@@ -212,6 +306,21 @@ mod tests {
         }
         assert_eq!("demo@7".parse::<ImageRef>().unwrap().to_string(), "demo@7");
         assert!("demo".parse::<ImageRef>().is_err());
+    }
+
+    #[test]
+    fn a_generation_is_meant_by_number_by_tag_or_as_the_newest() {
+        let pick = |text: &str| text.parse::<ImageSelector>().map(|selector| selector.pick);
+        assert_eq!(pick("demo"), Ok(Pick::Newest));
+        assert_eq!(pick("demo@7"), Ok(Pick::Generation(7)));
+        assert_eq!(pick("demo@stable"), Ok(Pick::Tag(TagName("stable".into()))));
+        assert_eq!(pick("demo@v1.2"), Ok(Pick::Tag(TagName("v1.2".into()))));
+        for bad in ["", "@7", "demo@", "demo@99999999999", "demo@.x", "demo@a/b", "demo@a@b", "de mo@7"] {
+            assert!(bad.parse::<ImageSelector>().is_err(), "{bad}");
+        }
+        for text in ["demo", "demo@7", "demo@stable"] {
+            assert_eq!(text.parse::<ImageSelector>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -58,11 +58,13 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
-            StoreError::NoSuchImage(_) => StatusCode::NOT_FOUND,
+            StoreError::NoSuchImage(_) | StoreError::NoGeneration(_) | StoreError::NoSuchTag { .. } => {
+                StatusCode::NOT_FOUND
+            }
             StoreError::Hash { .. } | StoreError::Manifest { .. } | StoreError::OtherImage { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            StoreError::MissingPacks { .. } => StatusCode::CONFLICT,
+            StoreError::MissingPacks { .. } | StoreError::InUse { .. } => StatusCode::CONFLICT,
             StoreError::Receive { .. } => StatusCode::BAD_REQUEST,
             StoreError::Io { .. } | StoreError::Signature { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

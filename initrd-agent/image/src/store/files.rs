@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
@@ -59,22 +60,63 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// Makes an empty file as a mark.
+/// Makes an empty file as a mark, or makes the one that is there as young as a new one.
 pub(super) fn make_mark(directory: &Path, name: &str) -> Result<(), StoreError> {
     make_directory(directory)?;
     let path = directory.join(name);
     match OpenOptions::new().write(true).create_new(true).open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => touch(&path, SystemTime::now()),
         Err(error) => Err(failed("creating", &path)(error)),
         Ok(_) => sync_directory(directory),
     }
 }
 
-/// Removes a mark, if it is there.
-pub(super) fn remove_mark(directory: &Path, name: &str) -> Result<(), StoreError> {
+/// Sets when a file was last changed.
+pub(super) fn touch(path: &Path, at: SystemTime) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.set_modified(at)).map_err(failed("dating", path))
+}
+
+/// The text of a small file; none when it is not there.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>, StoreError> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(failed("reading", path)),
+    }
+}
+
+/// Moves a file; answers whether there was one to move.
+pub(super) fn move_file(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true).map_err(failed("moving", from)),
+    }
+}
+
+/// Removes a mark or a pack, if it is there. It may come back when the machine loses power.
+pub(super) fn remove_one(directory: &Path, name: &str) -> Result<(), StoreError> {
     let path = directory.join(name);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &path)(error)),
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+/// Removes a file for good: it does not come back when the machine loses power. Answers whether it was there.
+pub(super) fn remove_durably(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(failed("removing", path))?,
+    }
+    sync_directory(path.parent().expect("the store's files are in directories"))?;
+    Ok(true)
+}
+
+/// Removes a directory unless something is in it.
+pub(super) fn remove_empty(directory: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir(directory) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Err(failed("removing", directory)(error))
+        }
         Err(_) | Ok(()) => Ok(()),
     }
 }
@@ -141,10 +183,21 @@ impl Incoming {
         }
     }
 
-    /// Gives the file its name, unless another has it; answers whether it did. A failed sync ends the matter: what
-    /// the disk then holds is unknown.
+    /// Puts what was written on the disk. A failed sync ends the matter: what the disk then holds is unknown.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(failed("syncing", &self.path))
+    }
+
+    /// Gives the file its name, also when another has it.
+    pub(super) fn replace(self, target: &Path) -> Result<(), StoreError> {
+        self.sync()?;
+        std::fs::rename(&self.path, target).map_err(failed("naming", target))?;
+        sync_directory(target.parent().expect("the store's files are in directories"))
+    }
+
+    /// Gives the file its name, unless another has it; answers whether it did.
     pub(super) fn publish(self, target: &Path) -> Result<bool, StoreError> {
-        self.file.sync_all().map_err(failed("syncing", &self.path))?;
+        self.sync()?;
         match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(errno) => Err(failed("naming", target)(errno.into())),

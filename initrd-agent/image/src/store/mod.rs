@@ -3,13 +3,26 @@
 //! ```text
 //! packs/ab/<64 hex>             a pack, named by its hash
 //! manifests/<image>/<number>    a signed manifest; the highest number is the image
+//! tags/<image>/<tag>            the number of the generation that has the tag
+//! numbers/<image>               the highest number that a removed generation had; it is not given again
+//! pins/<image>/<number>.<hex>   who needs this generation until when; see [`pins`]
 //! staged/<image>/<64 hex>       empty mark: this pack came for this image and no manifest names it yet
+//! trash/<64 hex>                a pack that nothing named; still read, and brought back when it is named again
+//! quarantine/<64 hex>           a damaged pack; never served
 //! incoming/<random>             being received; locked by whoever writes it
+//! lock                          held shared while packs are named, exclusively while they are taken away
 //! ```
-//! A file appears under its name only when it is whole and on the disk, and is never changed afterwards. Manifests
-//! come last, so a generation is either complete or not there.
+//! A file appears under its name only when it is whole and on the disk. Manifests come last, so a generation is
+//! either complete or not there.
 
+mod error;
 mod files;
+mod gc;
+mod lock;
+mod numbers;
+mod pins;
+mod references;
+mod retention;
 mod verify;
 
 use std::fs::File;
@@ -22,93 +35,18 @@ use std::sync::Mutex;
 use sysclone_protocol::agent::CaptureReply;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
+pub use error::StoreError;
+pub use gc::{GcReport, GcRule, StoredPack};
+pub use pins::Pin;
+pub use references::Holder;
+pub use retention::{Made, RetentionRule, plan_retention};
 pub use verify::{Damage, VerifyReport};
 
 use crate::id::PackId;
-use crate::manifest::{Manifest, ManifestError, Pack};
+use crate::manifest::Manifest;
 use crate::pack::{PackSink, PackSource};
-use crate::sign::{self, OpenError, SigningKey, VerifyingKey};
+use crate::sign::{self, SigningKey, VerifyingKey};
 use files::Incoming;
-
-/// Why the store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file system is full, or a quota is used up. Nothing became visible.
-    #[error("no space left in the image store {path}: make room and try again, what was sent is kept")]
-    NoSpace {
-        /// The store.
-        path: String,
-    },
-    /// The operating system refused something.
-    #[error("{doing} {path}")]
-    Io {
-        /// `creating`, `reading`…
-        doing: &'static str,
-        /// Where.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The sender of a pack broke off.
-    #[error("receiving pack {pack}")]
-    Receive {
-        /// The pack.
-        pack: PackId,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The bytes of a pack are not those that its name says.
-    #[error(
-        "what was received as pack {pack} has the hash {found}: it was damaged on the way, send it again"
-    )]
-    Hash {
-        /// The name it came under.
-        pack: PackId,
-        /// The name its bytes have.
-        found: PackId,
-    },
-    /// A manifest from a capture is not acceptable.
-    #[error("the manifest of image {image} was refused")]
-    Manifest {
-        /// The image.
-        image: ImageName,
-        /// Why.
-        #[source]
-        source: ManifestError,
-    },
-    /// A manifest is for another image than the one captured.
-    #[error("the manifest is for image {found}, expected was image {image}")]
-    OtherImage {
-        /// The image captured.
-        image: ImageName,
-        /// The image in the manifest.
-        found: ImageName,
-    },
-    /// A manifest names packs that are not here.
-    #[error("image {image} needs {missing} packs that are not in the store (the first: {first})")]
-    MissingPacks {
-        /// The image.
-        image: ImageName,
-        /// How many.
-        missing: usize,
-        /// One of them.
-        first: PackId,
-    },
-    /// There is no such generation.
-    #[error("there is no image {0}")]
-    NoSuchImage(ImageRef),
-    /// A stored manifest is not one that this server signed.
-    #[error("the stored manifest of image {image} is damaged")]
-    Signature {
-        /// The generation.
-        image: ImageRef,
-        /// Why.
-        #[source]
-        source: OpenError,
-    },
-}
 
 /// What became of a pack that was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +71,7 @@ impl Store {
     /// # Errors
     /// The directory cannot be used.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in ["packs", "manifests", "staged", "incoming"] {
+        for directory in ["packs", "manifests", "staged", "incoming", "trash", "quarantine"] {
             files::make_directory(&root.join(directory))?;
         }
         let store = Self { root: root.to_owned(), committing: Mutex::new(()) };
@@ -154,8 +92,16 @@ impl Store {
         self.root.join("packs").join(&name[..2]).join(&name)
     }
 
+    fn trash_file(&self, id: &PackId) -> PathBuf {
+        self.root.join("trash").join(id.to_string())
+    }
+
+    fn manifest_directory(&self, image: &ImageName) -> PathBuf {
+        self.root.join("manifests").join(image.as_str())
+    }
+
     fn manifest_file(&self, image: &ImageName, generation: u32) -> PathBuf {
-        self.root.join("manifests").join(image.as_str()).join(generation.to_string())
+        self.manifest_directory(image).join(generation.to_string())
     }
 
     /// Receives a pack for a capture of `image`. It is stored only when its bytes have the hash that its name says,
@@ -170,20 +116,42 @@ impl Store {
         bytes: &mut dyn Read,
     ) -> Result<PutOutcome, StoreError> {
         if self.has_pack(id) {
+            let _named = self.naming()?;
             files::make_mark(&self.staged_directory(image), &id.to_string())?;
-            return Ok(PutOutcome::AlreadyThere);
+            if self.bring_back(id)? {
+                return Ok(PutOutcome::AlreadyThere);
+            }
         }
         let mut incoming = Incoming::create(&self.incoming())?;
         let found = incoming.receive(id, bytes)?;
         if found != *id {
             return Err(StoreError::Hash { pack: *id, found });
         }
+        // Before the lock is taken: this is what takes long.
+        incoming.sync()?;
+        let _named = self.naming()?;
         // The mark comes first: a pack without a mark would be found by nobody.
         files::make_mark(&self.staged_directory(image), &id.to_string())?;
         let target = self.pack_file(id);
         files::make_directory(target.parent().expect("packs are in a directory"))?;
         let len = incoming.len();
         Ok(if incoming.publish(&target)? { PutOutcome::Stored(len) } else { PutOutcome::AlreadyThere })
+    }
+
+    /// Takes a pack out of the trash, if it is there; answers whether it is now in its place. The store's lock must be
+    /// held.
+    fn bring_back(&self, id: &PackId) -> Result<bool, StoreError> {
+        let place = self.pack_file(id);
+        if place.is_file() {
+            return Ok(true);
+        }
+        let trashed = self.trash_file(id);
+        if trashed.is_file() {
+            files::make_directory(place.parent().expect("packs are in a directory"))?;
+            files::move_file(&trashed, &place)?;
+        }
+        // Another may have brought it back just now.
+        Ok(place.is_file())
     }
 
     /// Whether a pack is here.
@@ -195,8 +163,8 @@ impl Store {
     /// The file of a pack, when it is here.
     #[must_use]
     pub fn pack_path(&self, id: &PackId) -> Option<PathBuf> {
-        let path = self.pack_file(id);
-        path.is_file().then_some(path)
+        // In this order: a pack goes from its place to the trash while it is looked for, and back only when named.
+        [self.pack_file(id), self.trash_file(id), self.pack_file(id)].into_iter().find(|path| path.is_file())
     }
 
     /// Packs that came for this image and that none of its manifests names: those of a capture that did not finish.
@@ -204,9 +172,16 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn staged(&self, image: &ImageName) -> Result<Vec<PackId>, StoreError> {
-        let names = files::names(&self.staged_directory(image))?;
-        let mut packs: Vec<PackId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        packs.retain(|id| self.has_pack(id));
+        let _named = self.naming()?;
+        let directory = self.staged_directory(image);
+        let mut packs = Vec::new();
+        for id in files::names(&directory)?.iter().filter_map(|name| name.parse().ok()) {
+            if self.bring_back(&id)? {
+                // Whoever asks is about to use it.
+                files::make_mark(&directory, &id.to_string())?;
+                packs.push(id);
+            }
+        }
         packs.sort_unstable();
         Ok(packs)
     }
@@ -229,6 +204,7 @@ impl Store {
             let found = manifest.header.image;
             return Err(StoreError::OtherImage { image: image.clone(), found });
         }
+        let _named = self.naming()?;
         self.require_packs(image, &manifest)?;
         let _one_at_a_time = self.committing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let newest = self.newest(image)?;
@@ -242,18 +218,21 @@ impl Store {
             }
         }
         let new_bytes = self.staged_bytes(image, &manifest);
-        self.publish(image, &mut manifest, (newest.unwrap_or(0) + 1, key))?;
+        self.publish(&mut manifest, key)?;
         for pack in &manifest.packs {
-            files::remove_mark(&self.staged_directory(image), &pack.id.to_string())?;
+            files::remove_one(&self.staged_directory(image), &pack.id.to_string())?;
         }
         Ok(reply(&manifest, new_bytes))
     }
 
     fn require_packs(&self, image: &ImageName, manifest: &Manifest) -> Result<(), StoreError> {
-        let here = |pack: &&Pack| {
-            self.pack_file(&pack.id).metadata().is_ok_and(|m| m.is_file() && m.len() == pack.bytes)
-        };
-        let missing: Vec<_> = manifest.packs.iter().filter(|pack| !here(pack)).collect();
+        let mut missing = Vec::new();
+        for pack in &manifest.packs {
+            let place = self.pack_file(&pack.id);
+            if !self.bring_back(&pack.id)? || place.metadata().is_ok_and(|m| m.len() != pack.bytes) {
+                missing.push(pack);
+            }
+        }
         match missing.first() {
             None => Ok(()),
             Some(first) => Err(StoreError::MissingPacks {
@@ -270,19 +249,16 @@ impl Store {
         new.map(|pack| pack.bytes).sum()
     }
 
-    /// Writes the manifest under the first free number from `generation` on.
-    fn publish(
-        &self,
-        image: &ImageName,
-        manifest: &mut Manifest,
-        (mut generation, key): (u32, &SigningKey),
-    ) -> Result<(), StoreError> {
-        files::make_directory(&self.root.join("manifests").join(image.as_str()))?;
+    /// Writes the manifest as the next generation of its image. The store's lock and `committing` must be held.
+    fn publish(&self, manifest: &mut Manifest, key: &SigningKey) -> Result<(), StoreError> {
+        let image = manifest.header.image.clone();
+        files::make_directory(&self.manifest_directory(&image))?;
+        let mut generation = self.last_number(&image)? + 1;
         loop {
             manifest.header.generation = generation;
             let mut incoming = Incoming::create(&self.incoming())?;
             incoming.write(&sign::seal(&manifest.encode(), key))?;
-            if incoming.publish(&self.manifest_file(image, generation))? {
+            if incoming.publish(&self.manifest_file(&image, generation))? {
                 return Ok(());
             }
             // Another process took the number since it was read.
@@ -318,7 +294,7 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn generations(&self, image: &ImageName) -> Result<Vec<u32>, StoreError> {
-        let names = files::names(&self.root.join("manifests").join(image.as_str()))?;
+        let names = files::names(&self.manifest_directory(image))?;
         let mut generations: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
         generations.sort_unstable();
         Ok(generations)
@@ -381,7 +357,7 @@ impl PackSink for LocalSink<'_> {
 
 impl PackSource for Store {
     fn read(&self, pack: &PackId, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let file = File::open(self.pack_file(pack))?;
+        let file = File::open(self.pack_path(pack).ok_or(io::ErrorKind::NotFound)?)?;
         let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
         let len = len.filter(|_| file.metadata().is_ok_and(|m| range.end <= m.len()));
         let mut bytes = vec![0; len.ok_or(io::ErrorKind::UnexpectedEof)?];
@@ -390,6 +366,6 @@ impl PackSource for Store {
     }
 
     fn size(&self, pack: &PackId) -> io::Result<u64> {
-        Ok(self.pack_file(pack).metadata()?.len())
+        Ok(self.pack_path(pack).ok_or(io::ErrorKind::NotFound)?.metadata()?.len())
     }
 }
