@@ -1,4 +1,5 @@
-//! The programs that firmware fetches first: iPXE, PXELINUX and a GRUB core, for PC BIOS.
+//! The programs that firmware fetches first. For PC BIOS: iPXE, PXELINUX and a GRUB core of our making. For UEFI:
+//! iPXE, and shim with GRUB as Debian signs them, which start under Secure Boot too.
 
 use std::path::Path;
 
@@ -13,11 +14,16 @@ const GRUB_MKIMAGE: Tool = Tool("grub-mkimage");
 pub const TOOLS: [Tool; 1] = [GRUB_MKIMAGE];
 
 /// Debian packages with loaders.
-pub const PACKAGES: [&str; 4] = ["ipxe", "pxelinux", "syslinux-common", "grub-pc-bin"];
+pub const PACKAGES: [&str; 6] =
+    ["ipxe", "pxelinux", "syslinux-common", "grub-pc-bin", "shim-signed", "grub-efi-amd64-signed"];
 
 /// Loaders that packages hold ready: published name, path in the package.
-const READY: [(&str, &str); 4] = [
+const READY: [(&str, &str); 7] = [
     ("undionly.kpxe", "usr/lib/ipxe/undionly.kpxe"),
+    ("snponly.efi", "usr/lib/ipxe/snponly.efi"),
+    // shim fetches its second stage by this name from where it came from itself.
+    ("efi/shimx64.efi", "usr/lib/shim/shimx64.efi.signed"),
+    ("efi/grubx64.efi", "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"),
     ("lpxelinux.0", "usr/lib/PXELINUX/lpxelinux.0"),
     ("pxelinux.0", "usr/lib/PXELINUX/pxelinux.0"),
     ("ldlinux.c32", "usr/lib/syslinux/modules/bios/ldlinux.c32"),
@@ -25,6 +31,9 @@ const READY: [(&str, &str); 4] = [
 
 /// Published name of GRUB's core for PC BIOS.
 pub const GRUB_PC: &str = "grub2/i386-pc/core.0";
+
+/// What Debian's signed GRUB reads first: its folder is compiled in.
+const GRUB_SIGNED_START: (&str, &str) = ("grub/grub.cfg", include_str!("../lists/grub-signed-start.cfg"));
 
 /// What GRUB's core holds: network, the commands that configurations use, and what chaining to a disk needs. Nothing
 /// is loaded later, so that the core and its configuration are the only files that travel by TFTP.
@@ -44,6 +53,8 @@ pub fn collect(runner: &dyn Runner, tree: &Tree) -> Result<Vec<(String, Vec<u8>)
     for (name, path) in READY {
         loaders.push((name.to_owned(), tree.read(path)?));
     }
+    let (name, text) = GRUB_SIGNED_START;
+    loaders.push((name.to_owned(), text.as_bytes().to_vec()));
     loaders.push((GRUB_PC.to_owned(), grub_pc(runner, &tree.host_path("usr/lib/grub/i386-pc"))?));
     Ok(loaders)
 }

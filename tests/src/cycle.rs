@@ -45,7 +45,7 @@ pub fn define(site: &Site<'_>) -> Result<()> {
     let network = format!("-t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway={server}");
     let golden = format!("-t node -o {HOSTNAME} groups=lab arch=x86_64 mac={GOLDEN_MAC} ip={golden}");
     let target = format!(
-        "-t node -o {TARGET} groups=lab arch=x86_64 mac={TARGET_MAC} ip={target} netboot=pxe addkcmdline={KERNEL_ARGS}"
+        "-t node -o {TARGET} groups=lab arch=x86_64 mac={TARGET_MAC} ip={target} addkcmdline={KERNEL_ARGS}"
     );
     for definition in [network, golden, target] {
         let words: Vec<&str> = std::iter::once("mkdef").chain(definition.split(' ')).collect();

@@ -18,7 +18,7 @@ fn local() -> String {
     "exit\n".to_owned()
 }
 
-/// The core image that was booted, as image-builder publishes it.
+/// The core image that was booted on BIOS, as image-builder publishes it.
 const CORE: &str = "(tftp)/grub2/i386-pc/core.0";
 
 /// A kernel that cannot be fetched is asked for again after a pause; after the last attempt the script returns to the
@@ -26,11 +26,13 @@ const CORE: &str = "(tftp)/grub2/i386-pc/core.0";
 ///
 /// Not so an initrd: when its download breaks off, GRUB 2.06 starts the next kernel without its command line. A fresh
 /// copy of the core image is started instead, and where that is not possible, the machine.
+///
+/// Debian's signed GRUB for UEFI has no HTTP; its start configuration says so by the variable `transport`.
 fn start(install: &Install) -> String {
     let Install { http, kernel, initrd, args } = install;
     let words: Vec<String> = args.words().map(quoted).collect();
     format!(
-        "set root={}\n\
+        "if [ \"$transport\" = tftp ]; then set root={}; else set root={}; fi\n\
          echo {}\n\
          for attempt in 1 2 3; do\n  \
            if linux {} {}; then\n    \
@@ -43,6 +45,7 @@ fn start(install: &Install) -> String {
            echo 'The kernel could not be fetched, next attempt in 5 seconds'\n  \
            sleep 5\n\
          done\n",
+        quoted(&format!("tftp,{}", http.0.ip())),
         quoted(&format!("http,{}", http.0)),
         quoted(&format!("Starting the sysclone agent from {}", http.0)),
         quoted(&format!("/boot/{kernel}")),

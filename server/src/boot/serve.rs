@@ -48,6 +48,9 @@ impl BootNames {
     /// # Errors
     /// The database failed. A client that is refused a configuration by an error goes on to its disk.
     pub async fn find(&self, name: &str, asker: Asker) -> Result<Option<Found>, DbError> {
+        // By TFTP the same names are good as by HTTP, so that a loader's configuration needs no two forms.
+        let name = name.trim_start_matches('/');
+        let name = name.strip_prefix("boot/").unwrap_or(name);
         if let Some(file) = self.0.boot_files.get(name) {
             return Ok(Some(Found::File(file.clone())));
         }

@@ -84,11 +84,12 @@ impl Node {
     }
 }
 
-const NETBOOT_WORDS: &str = "known are xnba, pxe, grub2";
+const NETBOOT_WORDS: &str = "known are auto, xnba, pxe, grub2";
 
 /// The loader that a `netboot` word stands for.
 pub(super) fn parse_netboot(word: &str) -> Option<NetBoot> {
     match word {
+        "auto" => Some(NetBoot::Auto),
         "xnba" | "ipxe" => Some(NetBoot::Xnba),
         "pxe" => Some(NetBoot::Pxe),
         "grub2" | "grub2-tftp" | "grub2-http" => Some(NetBoot::Grub2),
@@ -138,7 +139,7 @@ mod tests {
         let node = read(&[]).unwrap();
         assert_eq!(
             (node.netboot, node.serial, node.hostname.as_str()),
-            (NetBoot::Xnba, Ok(Serial::default()), "n1")
+            (NetBoot::Auto, Ok(Serial::default()), "n1")
         );
         assert!(node.macs.is_empty() && !node.allow_shell);
     }

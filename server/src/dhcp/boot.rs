@@ -23,30 +23,71 @@ pub(super) struct BootFile {
     pub name: String,
     /// PXELINUX's configuration file and path prefix (RFC 5071), which spare it the search.
     pub pxelinux: Option<(String, String)>,
+    /// The vendor class that the client wants to see in the reply.
+    pub class: &'static str,
+}
+
+const PXE_CLASS: &str = "PXEClient";
+/// UEFI specification 2.10, section 24.7.3.1: an offer for HTTP boot has this class and a URL as boot file.
+const HTTP_CLASS: &str = "HTTPClient";
+
+/// What loaders a firmware can start.
+enum Firmware {
+    Bios,
+    /// x86_64 UEFI.
+    Uefi,
 }
 
 /// Decides for `client`, whose node has the attribute `netboot`.
 pub(super) fn boot(client: Client, netboot: NetBoot, mac: &Mac, server: &ServerFacts) -> Boot {
     let Client::Booting { program, architecture } = client else { return Boot::Unasked };
-    let bios = match program {
-        // UEFI always says what it is; what does not, and what speaks only BOOTP, are the ROMs of old PCs.
-        Program::Pxe | Program::Ipxe => matches!(architecture, Architecture::BIOS | Architecture::Unsaid),
-        Program::Bootp => true,
-        Program::HttpBoot | Program::Other => false,
-    };
-    if !bios {
-        return Boot::NoLoader;
-    }
+    let Some(firmware) = firmware(program, architecture) else { return Boot::NoLoader };
     let base = format!("http://{}:{}/boot/", server.address, server.http_port);
-    let mac = mac.dashed();
-    let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None };
-    Boot::File(match (netboot, program) {
-        (NetBoot::Xnba, Program::Ipxe) => file(&format!("{base}ipxe/{mac}")),
-        (NetBoot::Xnba, _) => file("undionly.kpxe"),
+    let file = match firmware {
+        Firmware::Bios => bios(program, netboot, (mac, &base)),
+        Firmware::Uefi => uefi(program, netboot, (mac, &base)),
+    };
+    Boot::File(file)
+}
+
+fn firmware(program: Program, architecture: Architecture) -> Option<Firmware> {
+    match (program, architecture) {
+        // UEFI always says what it is; what does not, and what speaks only BOOTP, are the ROMs of old PCs.
+        (Program::Pxe | Program::Ipxe, Architecture::BIOS | Architecture::Unsaid) | (Program::Bootp, _) => {
+            Some(Firmware::Bios)
+        }
+        // 9 was meant for x86_64, firmware says 7: the registry and the errata of RFC 4578.
+        (Program::Pxe | Program::Ipxe, Architecture::Number(7 | 9))
+        | (Program::HttpBoot, Architecture::Number(16)) => Some(Firmware::Uefi),
+        (Program::Pxe | Program::Ipxe | Program::HttpBoot | Program::Other, _) => None,
+    }
+}
+
+fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFile {
+    let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None, class: PXE_CLASS };
+    match (netboot, program) {
+        (NetBoot::Auto | NetBoot::Xnba, Program::Ipxe) => file(&script(mac, base)),
+        (NetBoot::Auto | NetBoot::Xnba, _) => file("undionly.kpxe"),
         (NetBoot::Pxe, _) => {
-            let pxelinux = Some((format!("pxelinux.cfg/01-{mac}"), base));
-            BootFile { name: "lpxelinux.0".to_owned(), pxelinux }
+            let pxelinux = Some((format!("pxelinux.cfg/01-{}", mac.dashed()), base.to_owned()));
+            BootFile { pxelinux, ..file("lpxelinux.0") }
         }
         (NetBoot::Grub2, _) => file("grub2/i386-pc/core.0"),
-    })
+    }
+}
+
+/// iPXE that is already running is given its script, whatever else it could start: it got past Secure Boot, if that
+/// is on. The signed GRUB behind shim cannot speak HTTP, so that clients of HTTP boot get iPXE whatever was chosen.
+fn uefi(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFile {
+    let (name, class) = match (program, netboot) {
+        (Program::Ipxe, NetBoot::Auto | NetBoot::Xnba) => (script(mac, base), PXE_CLASS),
+        (Program::HttpBoot, _) => (format!("{base}snponly.efi"), HTTP_CLASS),
+        (_, NetBoot::Xnba) => ("snponly.efi".to_owned(), PXE_CLASS),
+        (_, NetBoot::Auto | NetBoot::Pxe | NetBoot::Grub2) => ("efi/shimx64.efi".to_owned(), PXE_CLASS),
+    };
+    BootFile { name, pxelinux: None, class }
+}
+
+fn script(mac: &Mac, base: &str) -> String {
+    format!("{base}ipxe/{}", mac.dashed())
 }

@@ -51,12 +51,14 @@ pub struct Reservation {
 /// The `netboot` attribute of a node: which loader its firmware is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NetBoot {
-    /// iPXE, chained by ROMs that are not iPXE themselves.
+    /// What fits the firmware: iPXE on BIOS, the signed shim and GRUB on UEFI.
     #[default]
+    Auto,
+    /// iPXE, chained by ROMs that are not iPXE themselves.
     Xnba,
-    /// lpxelinux, the PXELINUX that speaks HTTP.
+    /// lpxelinux, the PXELINUX that speaks HTTP. It exists for BIOS only: on UEFI the signed shim and GRUB.
     Pxe,
-    /// GRUB 2.
+    /// GRUB 2; on UEFI the signed one, behind shim.
     Grub2,
 }
 

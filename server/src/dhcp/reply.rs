@@ -18,7 +18,6 @@ const MAX_DATAGRAM: u16 = 1500;
 /// PXE_DISCOVERY_CONTROL (tag 6, one byte) = 8, end: "take the boot file of this offer, ask no boot server" (PXE 2.1
 /// section 2.2.3). Without it some ROMs wait for a boot server or show a menu.
 const PXE_TAKE_THE_FILE: [u8; 4] = [6, 1, 8, 255];
-const PXE_CLASS: &[u8] = b"PXEClient";
 const BROADCAST: u16 = 0x8000;
 /// RFC 4578 section 2.3: type and 16 bytes of UUID.
 const MACHINE_IDENTIFIER_LENGTH: usize = 17;
@@ -122,10 +121,10 @@ fn dhcp_options(kind: MessageType, request: &Request, server: &ServerFacts) -> V
     options
 }
 
-/// A ROM takes a boot file only from a reply that says it is for PXE clients.
+/// A ROM takes a boot file only from a reply that says it is for clients of its kind.
 fn boot_options(file: &BootFile, server: &ServerFacts) -> Vec<DhcpOption> {
     let mut options = vec![
-        DhcpOption::ClassIdentifier(PXE_CLASS.to_vec()),
+        DhcpOption::ClassIdentifier(file.class.as_bytes().to_vec()),
         DhcpOption::VendorExtensions(PXE_TAKE_THE_FILE.to_vec()),
         DhcpOption::TFTPServerName(server.address.to_string().into_bytes()),
         DhcpOption::BootfileName(file.name.clone().into_bytes()),

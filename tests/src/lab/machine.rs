@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::disk::{Bus, Disk};
+use super::firmware::Uefi;
 use super::network::Network;
 use super::process::{Exit, Process};
 use super::qmp::Qmp;
@@ -27,6 +28,7 @@ pub struct Spec {
     nics: Vec<String>,
     netboot: bool,
     restart_ends: bool,
+    uefi: Option<Uefi>,
     logs: Option<PathBuf>,
 }
 
@@ -51,6 +53,7 @@ impl Machine {
             nics: Vec::new(),
             netboot: false,
             restart_ends: false,
+            uefi: None,
             logs: None,
         }
     }
@@ -158,6 +161,12 @@ impl Spec {
         self
     }
 
+    /// Runs UEFI firmware instead of a BIOS.
+    pub fn uefi(mut self, firmware: Uefi) -> Self {
+        self.uefi = Some(firmware);
+        self
+    }
+
     /// Puts the console log there instead of the network's scratch folder.
     pub fn logs(mut self, folder: &Path) -> Self {
         self.logs = Some(folder.to_owned());
@@ -185,7 +194,11 @@ impl Spec {
         let mut add = |option: &str, value: String| args.extend([option.into(), OsString::from(value)]);
         add("-name", self.name.clone());
         // graphics=off sends what the firmware and its network ROM print to the serial console too.
-        add("-machine", format!("{},graphics=off", self.chipset));
+        let more = self.uefi.as_ref().map_or("", Uefi::machine);
+        add("-machine", format!("{},graphics=off{more}", self.chipset));
+        for (option, value) in self.uefi.iter().flat_map(Uefi::options) {
+            add(option, value);
+        }
         add("-accel", "tcg,thread=multi".to_owned());
         add("-cpu", self.cpu.to_owned());
         add("-smp", self.cpus.to_string());
@@ -205,7 +218,12 @@ impl Spec {
             }
         }
         for (index, (mac, tap)) in self.nics.iter().zip(taps).enumerate() {
-            let boot = if self.netboot { format!("bootindex={index}") } else { "romfile=".to_owned() };
+            let boot = match (self.netboot, &self.uefi) {
+                (false, _) => "romfile=".to_owned(),
+                (true, None) => format!("bootindex={index}"),
+                // OVMF has drivers of its own, and under Secure Boot starts no ROM that is not signed.
+                (true, Some(_)) => format!("romfile=,bootindex={index}"),
+            };
             add("-netdev", format!("tap,id=net{index},ifname={tap},script=no,downscript=no"));
             add("-device", format!("virtio-net-pci,netdev=net{index},mac={mac},{boot}"));
         }

@@ -2,6 +2,7 @@
 
 pub mod cleanup;
 mod disk;
+mod firmware;
 mod machine;
 mod network;
 mod process;
@@ -12,6 +13,7 @@ pub mod volumes;
 pub mod wait;
 
 pub use disk::{Bus, Disk, Loop, Mount};
+pub use firmware::Uefi;
 pub use machine::{Machine, Spec};
 pub use network::Network;
 pub use process::{Exit, Process, Readiness};

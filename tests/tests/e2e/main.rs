@@ -2,6 +2,7 @@
 //! see that the cycle works and that what must be refused is refused. Started by `cargo xtask e2e`, which builds
 //! what it needs; words after `--` choose cases by part of their name.
 
+mod boots;
 mod clone;
 mod refusals;
 mod world;
@@ -22,7 +23,14 @@ type Case = (&'static str, fn(&mut World<'_>) -> Result<()>);
 const CASES: &[Case] = &[
     ("an unknown machine is met with silence and a hint", refusals::unknown_machine),
     ("a node that is not armed boots from its disk", refusals::not_armed),
-    ("a disk that is too small is refused with the arithmetic", refusals::disk_too_small),
+    ("BIOS boots the agent by PXELINUX, and a disk that is too small is refused", boots::pxelinux),
+    ("BIOS boots the agent by iPXE", boots::ipxe),
+    ("BIOS boots the agent by GRUB", boots::grub2),
+    ("UEFI boots the agent by iPXE", boots::uefi_ipxe),
+    ("UEFI boots the agent by shim and GRUB", boots::uefi_shim),
+    ("UEFI boots the agent by HTTP alone", boots::uefi_http),
+    ("Secure Boot boots the agent by shim and GRUB", boots::secure_boot),
+    ("Secure Boot refuses a loader that nobody signed", boots::secure_boot_refuses),
     ("a burnt ticket is refused", refusals::burnt_ticket),
     ("a ticket is neither shown nor good to another machine", refusals::wrong_machine),
     ("two disks that fit are both named and left alone", refusals::two_disks),

@@ -29,9 +29,18 @@ fn a_pxe_rom_is_given_ipxe_first() {
 }
 
 #[test]
-fn uefi_gets_its_address_and_no_loader() {
-    golden("edk2-pxe-discover", &Packet::fixture("edk2-pxe-discover"), NetBoot::Xnba);
-    golden("edk2-http-discover", &Packet::fixture("edk2-http-discover"), NetBoot::Xnba);
+fn what_fits_the_firmware_is_chosen_when_the_node_says_nothing() {
+    golden("ipxe-discover-auto", &Packet::fixture("ipxe-discover"), NetBoot::Auto);
+    golden("edk2-pxe-discover-auto", &Packet::fixture("edk2-pxe-discover"), NetBoot::Auto);
+    golden("edk2-http-discover-auto", &Packet::fixture("edk2-http-discover"), NetBoot::Auto);
+}
+
+#[test]
+fn uefi_is_given_ipxe_first_if_the_node_says_so() {
+    golden("edk2-pxe-discover-xnba", &Packet::fixture("edk2-pxe-discover"), NetBoot::Xnba);
+    golden("edk2-http-discover-xnba", &Packet::fixture("edk2-http-discover"), NetBoot::Xnba);
+    let ipxe = Packet::fixture("edk2-pxe-discover").with(77, b"iPXE");
+    golden("ipxe-on-uefi-discover-xnba", &ipxe, NetBoot::Xnba);
 }
 
 #[test]

@@ -236,11 +236,13 @@ fn clients_are_told_apart_by_what_they_say() {
 }
 
 #[test]
-fn only_bios_clients_get_a_boot_file_by_the_nodes_netboot() {
+fn the_boot_file_fits_the_firmware_and_the_nodes_netboot() {
     let rom = || Packet::fixture("ipxe-discover").without(77);
     let ipxe = || Packet::fixture("ipxe-discover");
     let uefi = || Packet::fixture("edk2-pxe-discover");
+    let http = || Packet::fixture("edk2-http-discover");
     let script = "http://10.77.0.1:8080/boot/ipxe/52-54-00-77-00-02";
+    let shim = "efi/shimx64.efi";
     for (packet, netboot, expected) in [
         (rom(), NetBoot::Xnba, Some("undionly.kpxe")),
         (ipxe(), NetBoot::Xnba, Some(script)),
@@ -249,8 +251,17 @@ fn only_bios_clients_get_a_boot_file_by_the_nodes_netboot() {
         (rom(), NetBoot::Grub2, Some("grub2/i386-pc/core.0")),
         (Packet::fixture("bootp"), NetBoot::Xnba, Some("undionly.kpxe")),
         (rom().without(93).with(60, b"PXEClient"), NetBoot::Pxe, Some("lpxelinux.0")),
-        (uefi(), NetBoot::Xnba, None),
-        (uefi(), NetBoot::Grub2, None),
+        (rom(), NetBoot::Auto, Some("undionly.kpxe")),
+        (ipxe(), NetBoot::Auto, Some(script)),
+        (uefi(), NetBoot::Auto, Some(shim)),
+        (uefi(), NetBoot::Grub2, Some(shim)),
+        (uefi(), NetBoot::Pxe, Some(shim)),
+        (uefi(), NetBoot::Xnba, Some("snponly.efi")),
+        (uefi().with(77, b"iPXE"), NetBoot::Grub2, Some(shim)),
+        (uefi().without(93).with(93, &[0, 11]), NetBoot::Auto, None),
+        (http(), NetBoot::Auto, Some("http://10.77.0.1:8080/boot/snponly.efi")),
+        (http(), NetBoot::Grub2, Some("http://10.77.0.1:8080/boot/snponly.efi")),
+        (http(), NetBoot::Xnba, Some("http://10.77.0.1:8080/boot/snponly.efi")),
         (Packet::fixture("slof-discover"), NetBoot::Grub2, None),
         (Packet::fixture("dhclient-discover"), NetBoot::Pxe, None),
     ] {
