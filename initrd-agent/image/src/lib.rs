@@ -29,6 +29,7 @@ pub use id::{ChunkHash, IdError, PackId};
 pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
 pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
 pub use store::{
-    Damage, GcReport, GcRule, Holder, Made, Pin, PutOutcome, RetentionRule, Store, StoreError, StoredPack,
-    VerifyReport, plan_retention,
+    BadPack, Damage, FsckJob, FsckReport, GcReport, GcRule, HealReport, Holder, Hurt, Made, MostlyDead, Pin,
+    PutOutcome, RepackReport, RepairReport, RetentionRule, Store, StoreError, StoredPack, VerifyReport,
+    plan_retention,
 };

@@ -134,3 +134,23 @@ fn retention_removes_what_nothing_keeps() {
     let later = now + HOUR * 25;
     assert_eq!(site.store.retain(&site.image, &younger, later).unwrap(), [2, 4], "the pin is over");
 }
+
+#[test]
+fn of_a_pin_and_a_removal_at_the_same_time_one_is_refused() {
+    let (site, now) = (history(20), SystemTime::now());
+    for generation in 1..=20 {
+        let (image, start) = (at(&site, generation), std::sync::Barrier::new(2));
+        // A store of its own, as another process has it.
+        let other = Store::open(site.directory.path()).unwrap();
+        let (pinned, removed) = std::thread::scope(|scope| {
+            let pinning = scope.spawn(|| {
+                start.wait();
+                other.pin(&image, "job 17", now + HOUR)
+            });
+            start.wait();
+            let removed = site.store.remove(&image, now);
+            (pinning.join().unwrap(), removed)
+        });
+        assert_ne!(pinned.is_ok(), removed.is_ok(), "generation {generation}: {pinned:?} {removed:?}");
+    }
+}

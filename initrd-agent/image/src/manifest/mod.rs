@@ -6,6 +6,7 @@
 
 mod check;
 mod codec;
+mod without;
 
 use serde::{Deserialize, Serialize};
 use sysclone_protocol::boot::BootFacts;

@@ -183,6 +183,11 @@ impl Incoming {
         }
     }
 
+    /// Sets when it was last changed.
+    pub(super) fn date(&self, at: SystemTime) -> Result<(), StoreError> {
+        self.file.set_modified(at).map_err(failed("dating", &self.path))
+    }
+
     /// Puts what was written on the disk. A failed sync ends the matter: what the disk then holds is unknown.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.file.sync_all().map_err(failed("syncing", &self.path))

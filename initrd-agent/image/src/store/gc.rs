@@ -103,7 +103,12 @@ fn plan(inventory: &Inventory, named: &HashSet<PackId>, (rule, now): (&GcRule, S
             (false, false) => {}
         }
     }
-    let useless = |found: &&Found| !named.contains(&found.pack.id) && old(found, rule.trash);
+    // A damaged pack may be of use while there is no good one of its name.
+    let whole: HashSet<PackId> = inventory.packs.iter().map(|found| found.pack.id).collect();
+    let useless = |found: &&Found| {
+        let id = &found.pack.id;
+        (!named.contains(id) || whole.contains(id)) && old(found, rule.trash)
+    };
     report.deleted.extend(inventory.quarantine.iter().filter(useless).map(|found| found.pack));
     report
 }
@@ -239,6 +244,11 @@ impl Store {
         Ok(files::names(&self.root.join(part))?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
+    /// All packs that are in their place.
+    pub(super) fn packs(&self) -> Result<Vec<PackId>, StoreError> {
+        Ok(self.inventory()?.packs.iter().map(|found| found.pack.id).collect())
+    }
+
     fn inventory(&self) -> Result<Inventory, StoreError> {
         let mut packs = Vec::new();
         for directory in files::names(&self.root.join("packs"))? {
@@ -297,18 +307,18 @@ mod tests {
             found.collect()
         };
         let inventory = Inventory {
-            packs: found(&[(1, 1000), (2, 24), (3, 23)]),
+            packs: found(&[(1, 1000), (2, 24), (3, 23), (4, 1000)]),
             trash: found(&[(11, 1000), (12, 10), (13, 9)]),
-            quarantine: found(&[(21, 1000), (22, 1000), (23, 1)]),
+            quarantine: found(&[(21, 1000), (22, 1000), (23, 1), (4, 1000)]),
         };
-        let named = [1, 11, 21].map(|id| PackId([id; 32])).into();
+        let named = [1, 4, 11, 21].map(|id| PackId([id; 32])).into();
         let ids = |packs: &[StoredPack]| packs.iter().map(|pack| pack.bytes).collect::<Vec<_>>();
         let report = plan(&inventory, &named, (&rule, now));
         assert_eq!(ids(&report.trashed), [2]);
         assert_eq!(ids(&report.waiting), [3]);
-        assert_eq!(ids(&report.deleted), [12, 22]);
+        assert_eq!(ids(&report.deleted), [12, 22, 4]);
         assert_eq!(ids(&report.restored), [11]);
-        assert_eq!(report.freed_bytes(), 34);
+        assert_eq!(report.freed_bytes(), 38);
         let before = plan(&inventory, &named, (&rule, SystemTime::UNIX_EPOCH));
         assert!(
             before.trashed.is_empty() && before.deleted.is_empty(),

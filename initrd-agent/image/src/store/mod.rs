@@ -15,13 +15,19 @@
 //! A file appears under its name only when it is whole and on the disk. Manifests come last, so a generation is
 //! either complete or not there.
 
+mod copy;
 mod error;
 mod files;
+mod fsck;
 mod gc;
+mod heal;
+mod health;
 mod lock;
 mod numbers;
 mod pins;
 mod references;
+mod relocate;
+mod repack;
 mod retention;
 mod verify;
 
@@ -36,9 +42,13 @@ use sysclone_protocol::agent::CaptureReply;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
 pub use error::StoreError;
+pub use fsck::{BadPack, FsckJob, FsckReport};
 pub use gc::{GcReport, GcRule, StoredPack};
+pub use heal::HealReport;
+pub use health::{Hurt, RepairReport};
 pub use pins::Pin;
 pub use references::Holder;
+pub use repack::{MostlyDead, RepackReport};
 pub use retention::{Made, RetentionRule, plan_retention};
 pub use verify::{Damage, VerifyReport};
 
@@ -94,6 +104,10 @@ impl Store {
 
     fn trash_file(&self, id: &PackId) -> PathBuf {
         self.root.join("trash").join(id.to_string())
+    }
+
+    fn quarantine_file(&self, id: &PackId) -> PathBuf {
+        self.root.join("quarantine").join(id.to_string())
     }
 
     fn manifest_directory(&self, image: &ImageName) -> PathBuf {

@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-fn hash_file(path: &Path) -> io::Result<(PackId, u64)> {
+pub(super) fn hash_file(path: &Path) -> io::Result<(PackId, u64)> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path)?)?;
     Ok((PackId(*hasher.finalize().as_bytes()), hasher.count()))
