@@ -274,6 +274,9 @@ pub struct CaptureReply {
 pub struct StagedPacks {
     /// Pack names (BLAKE3, lower-case hexadecimal).
     pub packs: Vec<String>,
+    /// Packs of the newest generation that the store has lost: what is in them has to be sent again.
+    #[serde(default)]
+    pub lost: Vec<String>,
 }
 
 /// Why a call was refused.

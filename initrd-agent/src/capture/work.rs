@@ -1,5 +1,6 @@
 //! The capture itself: order, facts, what the server has, files, manifest.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +38,9 @@ pub(super) fn capture(input: impl Read, lines: &Lines) -> anyhow::Result<Capture
     let (facts, options) = look(&order)?;
     lines.step("asking what the server has already");
     let parent = parent(&client, &order)?;
-    let staged = staged(&client, &order, &key)?;
+    let there = client.staged().context("asking for packs of an interrupted capture")?;
+    let parent = parent.map(|parent| parent.without_packs(&pack_ids(&there.lost)));
+    let staged = staged(&client, &order, (&key, there.packs))?;
     lines.step("reading files");
     let job = CaptureJob { options, facts, parent: parent.as_ref(), staged, key: &key };
     let mut sink = UploadSink::new(client.clone());
@@ -92,9 +95,17 @@ fn parent(client: &Client, order: &CaptureOrder) -> anyhow::Result<Option<Manife
     }
 }
 
+/// The names that are packs' names; there are no others unless the server is of another make.
+fn pack_ids(names: &[String]) -> HashSet<PackId> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
 /// The indices of packs that an interrupted capture left. One that cannot be read is left alone likewise.
-fn staged(client: &Client, order: &CaptureOrder, key: &ImageKey) -> anyhow::Result<Vec<PackIndex>> {
-    let names = client.staged().context("asking for packs of an interrupted capture")?.packs;
+fn staged(
+    client: &Client,
+    order: &CaptureOrder,
+    (key, names): (&ImageKey, Vec<String>),
+) -> anyhow::Result<Vec<PackIndex>> {
     let never = Arc::new(AtomicBool::new(false));
     let source =
         HttpPacks::new(client.http(), vec![order.pack_source.clone()], Patience::For(SERVER_AWAY), never);

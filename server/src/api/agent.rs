@@ -90,8 +90,11 @@ async fn manifest(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Respons
         return Err(ApiError::new(StatusCode::CONFLICT, "this deployment is over"));
     }
     let store = Arc::clone(&app.store);
-    let image = job.image;
-    let bytes = packs::blocking(move || store.manifest_bytes(&image.name, image.generation)).await?;
+    let bytes = packs::blocking(move || {
+        deploy::pin_for_deploy(&store, &job.image, &job.node);
+        store.manifest_bytes(&job.image.name, job.image.generation)
+    })
+    .await?;
     Ok(octets(bytes))
 }
 

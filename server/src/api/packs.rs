@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use sysclone_image::{PackId, PutOutcome, StoreError};
 use sysclone_protocol::agent::{CaptureReply, StagedPacks};
+use sysclone_protocol::names::{ImageName, ImageRef};
 use tokio::sync::mpsc;
 
 use super::agent::octets;
@@ -58,8 +59,14 @@ pub(super) async fn staged(
 ) -> Result<Json<StagedPacks>, ApiError> {
     let capturing = bearer.capturing()?;
     let store = Arc::clone(&app.store);
-    let packs = blocking(move || store.staged(&capturing.image)).await?;
-    Ok(Json(StagedPacks { packs: packs.iter().map(PackId::to_string).collect() }))
+    let key = app.keys.signing.verifying_key();
+    let (packs, lost) = blocking(move || {
+        let image = &capturing.image;
+        Ok((store.staged(image)?, store.lost_of_newest(image, &key)?))
+    })
+    .await?;
+    let names = |packs: Vec<PackId>| packs.iter().map(PackId::to_string).collect();
+    Ok(Json(StagedPacks { packs: names(packs), lost: names(lost) }))
 }
 
 /// `PUT packs/{hash}`: streamed to a temporary file, hashed, synced, then named.
@@ -133,7 +140,38 @@ pub(super) async fn commit(
         let work = Arc::clone(&owned);
         let reply = blocking(move || store.commit(&image, &unsigned, &work.keys.signing)).await?;
         finish_capture(&owned, &capturing, &reply).await?;
+        let image = capturing.image.clone();
+        let work = Arc::clone(&owned);
+        blocking(move || heal(&work, &image)).await?;
         Ok(Json(reply))
     })
     .await
+}
+
+/// What a capture sent again because it was lost makes older generations whole too. When that fails they stay as they
+/// were.
+fn heal(app: &App, image: &ImageName) -> Result<(), StoreError> {
+    let Some(generation) = app.store.generations(image)?.into_iter().rev().nth(1) else { return Ok(()) };
+    let before = ImageRef { name: image.clone(), generation };
+    let whole = app.store.degraded(&before, &app.keys.signing.verifying_key()).map(|hurt| hurt.is_none());
+    if whole.unwrap_or(true) {
+        return Ok(());
+    }
+    let healed = match app.keys.make_image_key(image) {
+        Ok(key) => app.store.heal(image, (&key, &app.keys.signing)).map_err(anyhow::Error::new),
+        Err(error) => Err(error.into()),
+    };
+    match healed {
+        Ok(report) => {
+            let (healed, degraded) = (report.healed.len(), report.degraded.len());
+            tracing::info!(
+                image = image.as_str(),
+                healed,
+                degraded,
+                "looked for what older generations lost"
+            );
+        }
+        Err(error) => tracing::warn!(image = image.as_str(), "older generations are not healed: {error:#}"),
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Moves a job from state to state: the pure function of [`crate::state`] inside a transaction, with its event.
 
 use super::DeployError;
+use super::pin::unpin_deploy;
 use crate::app::App;
 use crate::db::{Job, NewEvent, Tx};
 use crate::state::{Input, State, phase_word};
@@ -34,6 +35,9 @@ pub async fn advance(
     write_state(&mut tx, &job, &state, (progress, actor, note)).await?;
     tx.commit().await?;
     app.progress.clear(&job.id);
+    if job.state.is_running() && !state.is_running() {
+        unpin_deploy(app, &job.image, &job.node).await;
+    }
     Ok(Advance { state, changed: true })
 }
 

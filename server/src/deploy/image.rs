@@ -4,6 +4,7 @@ use sysclone_image::{Manifest, Store};
 use sysclone_protocol::layout::DiskRules;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
+use super::pin::pin_for_tickets;
 use crate::app::App;
 use crate::db::{DbError, RulesByLabel};
 use crate::define::Node;
@@ -43,7 +44,12 @@ pub(super) async fn find_image(
         )));
     }
     let owned = Arc::clone(app);
-    let read = move || read_manifest(&owned.store, &image, generation, &owned.keys.signing.verifying_key());
+    let read = move || {
+        let key = owned.keys.signing.verifying_key();
+        let manifest = read_manifest(&owned.store, &image, generation, &key)?;
+        pin_for_tickets(&owned.store, &manifest.image_ref(), owned.config.ticket_life);
+        Ok(manifest)
+    };
     let found = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
     Ok(found.map(|manifest| {
         let get = |attr: &str| attributes.get(attr).cloned();

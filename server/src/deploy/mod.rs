@@ -6,6 +6,7 @@ mod arm;
 mod enroll;
 mod image;
 mod nodeset;
+mod pin;
 mod progress;
 mod status;
 
@@ -13,6 +14,7 @@ pub use advance::{Advance, advance};
 pub use agent::{agent_event, boot_report};
 pub use enroll::enroll;
 pub use nodeset::nodeset;
+pub use pin::pin_for_deploy;
 pub use progress::Progress;
 pub use status::{armed_word, node_views, statuses};
 

@@ -195,9 +195,12 @@ fn what_is_refused_leaves_nothing_behind() {
     assert_eq!(site.agent("PUT", "packs/../x", agent.token(), Some(b"x")).status, 404);
     assert_eq!(site.agent("PUT", "packs/short", agent.token(), Some(b"x")).status, 400);
     assert_eq!(site.agent("POST", "manifest", agent.token(), Some(b"rubbish")).status, 422);
-    assert_eq!(site.agent("GET", "staged", agent.token(), None).json(), json!({ "packs": [] }));
+    assert_eq!(site.agent("GET", "staged", agent.token(), None).json(), json!({ "packs": [], "lost": [] }));
     assert_eq!(site.agent("PUT", &format!("packs/{id}"), agent.token(), Some(bytes)).status, 201);
-    assert_eq!(site.agent("GET", "staged", agent.token(), None).json(), json!({ "packs": [id.to_string()] }));
+    assert_eq!(
+        site.agent("GET", "staged", agent.token(), None).json(),
+        json!({ "packs": [id.to_string()], "lost": [] })
+    );
 
     let other = Capture::begin(&site, "golden", "demo");
     let (_, last) = other.end();
@@ -212,6 +215,34 @@ fn what_is_refused_leaves_nothing_behind() {
     assert_eq!(site.admin("GET", "objects/osimage", None).json(), json!({}));
     assert!(!site.path("state/store/manifests/demo").exists());
     assert!(site.has_event("capture-failed", "I/O error"));
+}
+
+#[test]
+fn packs_that_the_store_lost_are_asked_for_again_and_the_older_generation_is_whole_by_them() {
+    let site = site();
+    let hand_in = |lost: &[String]| {
+        let capture = Capture::begin(&site, "golden", "demo");
+        let agent = Agent::wait(&site);
+        let mut image = agent.image();
+        image.manifest.header.source = format!("golden without {}", lost.len());
+        let staged = site.agent("GET", "staged", agent.token(), None).json();
+        assert_eq!(staged, json!({ "packs": [], "lost": lost }));
+        assert_eq!(agent.hand_in(&site, &image).status, 200);
+        let key = agent.order["manifest_key"].as_str().unwrap().to_owned();
+        drop(agent.lines);
+        capture.end();
+        (image.packs.keys().map(ToString::to_string).collect::<Vec<_>>(), key)
+    };
+    let (packs, key) = hand_in(&[]);
+    for pack in &packs {
+        fs::remove_file(site.path("state/store/packs").join(&pack[..2]).join(pack)).unwrap();
+    }
+    hand_in(&packs);
+    let store = sysclone_image::Store::open(&site.path("state/store")).unwrap();
+    let key = sysclone_image::sign::VerifyingKey::from_base64(&key).unwrap();
+    for generation in ["demo@1", "demo@2"] {
+        assert_eq!(store.degraded(&generation.parse().unwrap(), &key).unwrap(), None, "{generation}");
+    }
 }
 
 #[test]
@@ -278,7 +309,10 @@ fn a_full_disk_is_said_and_what_was_sent_before_is_kept() {
         "{}",
         answer.text()
     );
-    assert_eq!(site.agent("GET", "staged", agent.token(), None).json(), json!({ "packs": [id.to_string()] }));
+    assert_eq!(
+        site.agent("GET", "staged", agent.token(), None).json(),
+        json!({ "packs": [id.to_string()], "lost": [] })
+    );
     assert_eq!(site.get(&format!("/{too_much}"), &[]).status, 404);
     let Agent { mut lines, .. } = agent;
     writeln!(

@@ -83,6 +83,20 @@ impl Store {
         Ok(hurt(&manifest, &|pack| missing.contains(pack)))
     }
 
+    /// The packs that the newest generation of an image needs and that are not here: a capture on top of it may not
+    /// count on them. A generation whose manifest is damaged is not built upon at all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn lost_of_newest(&self, image: &ImageName, key: &VerifyingKey) -> Result<Vec<PackId>, StoreError> {
+        let Some(generation) = self.newest(image)? else { return Ok(Vec::new()) };
+        match self.manifest(&ImageRef { name: image.clone(), generation }, key) {
+            Ok(manifest) => Ok(self.missing_packs(&manifest)),
+            Err(StoreError::NoSuchImage(_) | StoreError::Signature { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The packs that any generation of an image needs and that are not here. What a capture finds in these does not
     /// count as known. A generation whose manifest is damaged needs nothing.
     ///
