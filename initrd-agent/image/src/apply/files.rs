@@ -269,10 +269,14 @@ fn pwrite_all(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> rustix::
 
 /// Gives a new file its size, room for what will be written, and its allocated zeros. Holes stay holes.
 fn reserve(fd: BorrowedFd<'_>, data: &FileData, chunks: &[Chunk]) -> std::io::Result<()> {
-    let mut end = 0;
+    let runs = runs(data, chunks);
+    let dense = matches!(&runs[..], [run] if run.start == 0 && run.len == data.size);
+    if !dense && data.size > 0 {
+        // Before anything is written: XFS allocates more than is written to a file that grows.
+        ftruncate(fd, data.size)?;
+    }
     let mut useful = None;
-    for run in runs(data, chunks) {
-        end = run.start + run.len;
+    for run in runs {
         let large = run.len >= RESERVE_BYTES;
         let reserve = run.zeros || large && *useful.get_or_insert_with(|| reserving_is_useful(fd));
         if reserve {
@@ -284,9 +288,6 @@ fn reserve(fd: BorrowedFd<'_>, data: &FileData, chunks: &[Chunk]) -> std::io::Re
                 Err(errno) => return Err(errno.into()),
             }
         }
-    }
-    if end < data.size {
-        ftruncate(fd, data.size)?;
     }
     Ok(())
 }

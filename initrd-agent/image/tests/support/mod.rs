@@ -8,6 +8,9 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 pub mod compare;
+pub mod oracle;
+pub mod plant;
+pub mod random;
 pub mod tree;
 pub mod volume;
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
+
 use super::{run, text};
 
 /// Large enough for the smallest btrfs and xfs that their tools make.
@@ -84,6 +86,23 @@ impl Volume {
         assert_eq!(self.devices.len(), 1, "only single volumes are remounted");
         run("umount", &[text(&self.mount_points[0])]);
         run("mount", &["-t", kind, &self.devices[0], text(&self.mount_points[0])]);
+        // Where another mount name space was made meanwhile (`ip netns exec`), it still holds the file system and with
+        // it all that is cached.
+        forget(&self.root());
+    }
+}
+
+/// Drops what is cached of the files below.
+fn forget(directory: &Path) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            forget(&entry.path());
+        } else if kind.is_file() {
+            let file = std::fs::File::open(entry.path()).unwrap();
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        }
     }
 }
 
