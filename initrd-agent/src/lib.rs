@@ -10,6 +10,8 @@ pub mod console;
 pub mod disk;
 pub mod drivers;
 pub mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod identity;
 pub mod init;
 pub mod initramfs;

@@ -16,6 +16,8 @@ pub mod define;
 pub mod deploy;
 pub mod dhcp;
 mod dhcp_events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod noderange;
 pub mod said;

@@ -11,6 +11,8 @@ mod chunk;
 mod crypt;
 mod entry;
 mod exclude;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod id;
 mod inode;
 mod manifest;

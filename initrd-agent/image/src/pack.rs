@@ -305,6 +305,22 @@ fn parse_index(key: &PackKey, sealed: &mut [u8], end: u64) -> Result<Vec<Indexed
     if at == end { Ok(frames) } else { Err(wrong) }
 }
 
+/// A pack of nothing but zeros with this plain index: what only tests and fuzzing write.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn encode_with_index(key: &ImageKey, frames_len: usize, index: &[u8]) -> Vec<u8> {
+    let count = postcard::from_bytes::<Vec<IndexedFrame>>(index).map_or(0, |frames| frames.len());
+    let mut sealed = zstd::bulk::compress(index, 1).expect("compressing into memory does not fail");
+    key.pack_key(&[0; 32]).seal(Part::Index, &mut sealed);
+    let mut bytes = [&HEAD_MAGIC[..], &VERSION.to_le_bytes(), &[0; 38]].concat();
+    bytes.resize(bytes.len() + frames_len, 0);
+    bytes.extend_from_slice(&sealed);
+    for number in [sealed.len(), count] {
+        bytes.extend_from_slice(&u32::try_from(number).expect("a test's index is small").to_le_bytes());
+    }
+    bytes.extend_from_slice(&FOOT_MAGIC);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@
 mod choose;
 mod fit;
 mod minimum;
+mod numbers;
 mod supported;
 mod table;
 #[cfg(test)]
@@ -184,6 +185,7 @@ pub fn plan(
 ) -> Result<InstallPlan, PlanError> {
     let layout = &prepared(layout, rules)?;
     refuse_unsupported(layout)?;
+    numbers::refuse_impossible(layout)?;
     let disks = choose::choose(layout, inventory)?
         .into_iter()
         .zip(&layout.disks)

@@ -9,6 +9,8 @@ mod clear;
 #[cfg(test)]
 mod fixtures;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inventory;
 mod mounts;
 mod nodes;

@@ -40,7 +40,7 @@ pub fn real_mounts() -> anyhow::Result<Vec<Mount>> {
     Ok(mounts)
 }
 
-fn parse_mounts(table: &str) -> Vec<Mount> {
+pub(super) fn parse_mounts(table: &str) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in table.lines() {
         let Some(mount) = parse_line(line) else { continue };

@@ -181,6 +181,22 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+/// Writes the checksums of a GPT that it should have; none where there is no GPT to mend.
+#[cfg(any(test, fuzzing))]
+pub(super) fn mend_gpt(disk: &mut [u8], sector: usize) -> Option<()> {
+    let header = disk.get(sector..sector + 512)?;
+    let (length, at) = (le32(header, 12) as usize, usize::try_from(le64(header, 72)).ok()?);
+    let size = le32(header, 80).checked_mul(le32(header, 84))? as usize;
+    let start = at.checked_mul(sector)?;
+    let entries = crc32(disk.get(start..start.checked_add(size)?)?);
+    let header = disk.get_mut(sector..sector + length.clamp(92, 512))?;
+    header[88..92].copy_from_slice(&entries.to_le_bytes());
+    header[16..20].fill(0);
+    let sum = crc32(header).to_le_bytes();
+    header[16..20].copy_from_slice(&sum);
+    Some(())
+}
+
 /// Reads bytes at an offset, or none when the device is shorter.
 pub(super) fn read_at(device: &impl FileExt, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; len];

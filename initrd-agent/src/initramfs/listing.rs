@@ -11,7 +11,7 @@ const LONGEST_NAME: u64 = 4096;
 
 /// Names of the kernel modules in it, as the kernel shows them; none when it is compressed in a way that is not read
 /// here.
-pub(super) fn module_names(mut image: impl BufRead) -> io::Result<Option<BTreeSet<String>>> {
+pub(crate) fn module_names(mut image: impl BufRead) -> io::Result<Option<BTreeSet<String>>> {
     let mut modules = BTreeSet::new();
     loop {
         skip_padding(&mut image)?;

@@ -13,7 +13,7 @@ use sysclone_exec::{Command, Runner, Tool};
 use sysclone_protocol::boot::Initramfs;
 
 pub use drivers::disk_drivers;
-use listing::module_names;
+pub(crate) use listing::module_names;
 
 use crate::drivers::ModuleIndex;
 

@@ -159,10 +159,12 @@ fn seconds(server: &ServerFacts) -> u32 {
 }
 
 /// Header, then as many options as the client can take, the most needed first. Relay information comes last and
-/// unchanged (RFC 3046 section 2.2); it is never left out.
+/// unchanged (RFC 3046 section 2.2); it is left out only where no datagram has room for it.
 fn encode(message: &Message, options: Vec<DhcpOption>, request: &Request) -> Vec<u8> {
-    let relay = request.option(code::RELAY_AGENT).map(relay_option).unwrap_or_default();
     let mut bytes = to_bytes(message);
+    let most = usize::from(MAX_DATAGRAM - HEADERS) - bytes.len() - 1;
+    let relay = request.option(code::RELAY_AGENT).map(relay_option).filter(|relay| relay.len() <= most);
+    let relay = relay.unwrap_or_default();
     if request.has_options {
         let room = limit(request).saturating_sub(relay.len() + 1);
         for option in options {

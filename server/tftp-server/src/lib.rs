@@ -8,6 +8,8 @@
 //! - [`packet`] is the wire format, pure; it is public so that test clients can speak it.
 
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod negotiate;
 pub mod packet;
 mod rtt;

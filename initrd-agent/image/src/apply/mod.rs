@@ -11,4 +11,6 @@ mod run;
 mod worker;
 
 pub use job::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning};
+#[cfg(any(test, fuzzing))]
+pub(crate) use plan::check_plan;
 pub use run::apply;

@@ -143,6 +143,19 @@ fn requests(manifest: &Manifest) -> Vec<Request> {
     requests
 }
 
+/// Plans a deployment of this manifest and checks that every frame is fetched once and from within its pack.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_plan(manifest: &Manifest) {
+    let plan = Plan::new(manifest);
+    let mut next = 0;
+    for request in &plan.requests {
+        assert!(request.range.end <= manifest.packs[request.pack as usize].bytes);
+        assert_eq!(request.frames.start, next);
+        next = request.frames.end;
+    }
+    assert_eq!(next, manifest.frames.len());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -137,7 +137,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn plain(&self) -> Vec<u8> {
+    pub(crate) fn plain(&self) -> Vec<u8> {
         let json = "structs of plain fields always become JSON";
         let layout = serde_json::to_vec(&self.layout).expect(json);
         let boot = serde_json::to_vec(&self.boot).expect(json);
@@ -175,6 +175,13 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
         return Err(ManifestError::Length);
     }
     Ok(plain)
+}
+
+/// Plain bytes, whatever they are, in the form of a manifest that is sent.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn wrap(plain: &[u8]) -> Vec<u8> {
+    let packed = zstd::bulk::compress(plain, 1).expect("compressing into memory does not fail");
+    [&MAGIC[..], &FORMAT.to_le_bytes(), &(plain.len() as u64).to_le_bytes(), &packed].concat()
 }
 
 #[cfg(test)]
@@ -219,11 +226,6 @@ mod tests {
         assert_eq!(plain[0], 4, "the length of the name comes first");
         plain.splice(0..1, [0x84, 0x00]);
         assert!(matches!(Manifest::decode(&wrap(&plain)), Err(ManifestError::NotCanonical)));
-    }
-
-    fn wrap(plain: &[u8]) -> Vec<u8> {
-        let packed = zstd::bulk::compress(plain, 1).unwrap();
-        [&MAGIC[..], &FORMAT.to_le_bytes(), &(plain.len() as u64).to_le_bytes(), &packed].concat()
     }
 
     proptest! {

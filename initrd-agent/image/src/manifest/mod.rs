@@ -14,6 +14,8 @@ use sysclone_protocol::layout::Layout;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
 pub use codec::ManifestError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use codec::wrap;
 
 use crate::entry::{Entry, EntryKind};
 use crate::id::{ChunkHash, PackId};

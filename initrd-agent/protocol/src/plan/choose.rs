@@ -5,6 +5,7 @@ use crate::layout::{Disk, DiskRules, Layout};
 
 use super::PlanError;
 use super::minimum::Need;
+use super::numbers::{is_disk_size, is_sector_size};
 use super::table::needed;
 use super::text::{Size, describe};
 
@@ -105,6 +106,10 @@ fn assign<'a>(
 fn objection(rules: &DiskRules, facts: &DiskFacts, need: u64) -> Option<String> {
     if let Some(why) = mismatch(rules, facts) {
         return Some(why);
+    }
+    if !is_sector_size(facts.sector_bytes) || !is_disk_size(facts.size_bytes) {
+        let (bytes, sector) = (facts.size_bytes, facts.sector_bytes);
+        return Some(format!("it says that it has {bytes} bytes in sectors of {sector}"));
     }
     if facts.read_only {
         return Some("it is read-only".into());

@@ -12,6 +12,10 @@ pub(crate) fn run() -> Result<()> {
     let deny_warnings = ["--locked", "--", "-D", "warnings"];
     shell::run(cargo(&["clippy", "--workspace", "--all-targets"]).args(deny_warnings))?;
     shell::run(cargo(&["clippy", "--package", "sysclone-tests", "--test", "e2e"]).args(deny_warnings))?;
+    shell::run(
+        cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz", "--locked"])
+            .env("RUSTFLAGS", "--cfg fuzzing"),
+    )?;
     shell::run(&mut tools::typos()?)?;
     // The advisory database cannot be fetched everywhere; these checks need no network.
     shell::run(tools::cargo_deny()?.args(["--workspace", "check", "bans", "licenses", "sources"]))?;
