@@ -31,7 +31,7 @@ pub use id::{ChunkHash, IdError, PackId};
 pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
 pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
 pub use store::{
-    BadPack, Damage, FsckJob, FsckReport, GcReport, GcRule, HealReport, Holder, Hurt, Made, MostlyDead, Pin,
-    PutOutcome, RepackReport, RepairReport, RetentionRule, Store, StoreError, StoredPack, VerifyReport,
-    plan_retention,
+    Accept, BadPack, Damage, ExportHead, ExportJob, ExportReport, FsckJob, FsckReport, GcReport, GcRule,
+    HealReport, Holder, Hurt, ImportReport, Made, MostlyDead, Pin, PutOutcome, RepackReport, RepairReport,
+    RetentionRule, Store, StoreError, StoredPack, VerifyReport, plan_retention,
 };

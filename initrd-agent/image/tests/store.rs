@@ -150,3 +150,18 @@ fn another_key_does_not_verify() {
     let error = site.store.verify(&site.newest(), &ImageKey::random().unwrap(), &other).unwrap_err();
     assert!(matches!(error, StoreError::Signature { .. }), "{error}");
 }
+
+#[test]
+fn packs_leave_room_for_what_makes_them_an_image() {
+    let disk = Volume::tmpfs(8 << 20);
+    let store = Store::open(&disk.root().join("store")).unwrap();
+    let image = "golden".parse().unwrap();
+    let put = |number: u32| {
+        let bytes = number.to_le_bytes().repeat(16 << 10);
+        store.put_pack(&image, &PackId::of(&bytes), &mut &bytes[..])
+    };
+    let refused = (0..200).map(put).find_map(Result::err).unwrap();
+    assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused}");
+    let rest = vec![7; 100 << 10];
+    fs::write(disk.root().join("a manifest"), rest).expect("there is room left");
+}

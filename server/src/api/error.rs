@@ -64,9 +64,14 @@ impl From<StoreError> for ApiError {
             StoreError::Hash { .. } | StoreError::Manifest { .. } | StoreError::OtherImage { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            StoreError::MissingPacks { .. } | StoreError::InUse { .. } => StatusCode::CONFLICT,
-            StoreError::Receive { .. } => StatusCode::BAD_REQUEST,
-            StoreError::Io { .. } | StoreError::Signature { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            StoreError::MissingPacks { .. } | StoreError::InUse { .. } | StoreError::Refused { .. } => {
+                StatusCode::CONFLICT
+            }
+            StoreError::Receive { .. } | StoreError::Import(_) => StatusCode::BAD_REQUEST,
+            StoreError::Io { .. }
+            | StoreError::Signature { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Export(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, chain(error))
     }

@@ -48,6 +48,14 @@ pub enum StoreError {
         /// The name its bytes have.
         found: PackId,
     },
+    /// A pack of the store is damaged.
+    #[error("pack {pack} is damaged, its bytes have the hash {found}: check the store")]
+    Damaged {
+        /// Its name.
+        pack: PackId,
+        /// The name its bytes have.
+        found: PackId,
+    },
     /// A manifest from a capture is not acceptable.
     #[error("the manifest of image {image} was refused")]
     Manifest {
@@ -88,6 +96,20 @@ pub enum StoreError {
         image: ImageName,
         /// The tag.
         tag: TagName,
+    },
+    /// An export could not be written to where it goes.
+    #[error("writing the export")]
+    Export(#[source] io::Error),
+    /// What is imported cannot be read, or is no export.
+    #[error("reading the export")]
+    Import(#[source] io::Error),
+    /// An export was refused; nothing of it is visible.
+    #[error("the export of image {image} was refused: {why}")]
+    Refused {
+        /// The image in it.
+        image: ImageName,
+        /// Why, and what to do.
+        why: String,
     },
     /// A generation cannot be removed while something refers to it.
     #[error("image {image} is held by {}: take that away first", by.iter().map(Holder::to_string).collect::<Vec<_>>().join(" and "))]

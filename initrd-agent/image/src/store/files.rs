@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with, statvfs};
 
 use super::StoreError;
 use crate::crypt::random_bytes;
@@ -69,6 +69,12 @@ pub(super) fn make_mark(directory: &Path, name: &str) -> Result<(), StoreError> 
         Err(error) => Err(failed("creating", &path)(error)),
         Ok(_) => sync_directory(directory),
     }
+}
+
+/// Bytes that are free on the file system of a file, and all it has.
+pub(super) fn room(path: &Path) -> Result<(u64, u64), StoreError> {
+    let found = statvfs(path).map_err(|errno| failed("looking for room at", path)(errno.into()))?;
+    Ok((found.f_bavail.saturating_mul(found.f_frsize), found.f_blocks.saturating_mul(found.f_frsize)))
 }
 
 /// Sets when a file was last changed.
@@ -167,8 +173,19 @@ impl Incoming {
         Ok(())
     }
 
-    /// Takes all bytes of a sender; answers the name that they have.
-    pub(super) fn receive(&mut self, pack: &PackId, from: &mut dyn Read) -> Result<PackId, StoreError> {
+    fn require_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let (free, _) = room(&self.path)?;
+        if free < bytes { Err(StoreError::NoSpace { path: self.path.display().to_string() }) } else { Ok(()) }
+    }
+
+    /// Takes all bytes of a sender, as long as that leaves `reserve` bytes on the disk; answers the name that they
+    /// have.
+    pub(super) fn receive(
+        &mut self,
+        pack: &PackId,
+        from: &mut dyn Read,
+        reserve: u64,
+    ) -> Result<PackId, StoreError> {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
@@ -179,6 +196,7 @@ impl Incoming {
                 Err(source) => return Err(StoreError::Receive { pack: *pack, source }),
             };
             hasher.update(&buffer[..n]);
+            self.require_room(n as u64 + reserve)?;
             self.write(&buffer[..n])?;
         }
     }

@@ -17,11 +17,13 @@
 
 mod copy;
 mod error;
+mod export;
 mod files;
 mod fsck;
 mod gc;
 mod heal;
 mod health;
+mod import;
 mod lock;
 mod numbers;
 mod pins;
@@ -42,10 +44,12 @@ use sysclone_protocol::agent::CaptureReply;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
 pub use error::StoreError;
+pub use export::{ExportHead, ExportJob, ExportReport};
 pub use fsck::{BadPack, FsckJob, FsckReport};
 pub use gc::{GcReport, GcRule, StoredPack};
 pub use heal::HealReport;
 pub use health::{Hurt, RepairReport};
+pub use import::{Accept, ImportReport};
 pub use pins::Pin;
 pub use references::Holder;
 pub use repack::{MostlyDead, RepackReport};
@@ -67,10 +71,17 @@ pub enum PutOutcome {
     AlreadyThere,
 }
 
+/// Packs leave one part in so many of the file system free…
+const RESERVE_PART: u64 = 50;
+/// …but not more than this, which is enough for a dozen manifests of a million files.
+const MAX_RESERVE_BYTES: u64 = 1 << 30;
+
 /// An image store. Several processes may use one at a time.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Bytes that packs leave free, for manifests, tags and what else the server keeps on this file system.
+    reserve: u64,
     /// Held while a generation is made, so that two captures that end together get two numbers without a retry.
     committing: Mutex<()>,
 }
@@ -84,7 +95,9 @@ impl Store {
         for directory in ["packs", "manifests", "staged", "incoming", "trash", "quarantine"] {
             files::make_directory(&root.join(directory))?;
         }
-        let store = Self { root: root.to_owned(), committing: Mutex::new(()) };
+        let (_, all) = files::room(root)?;
+        let reserve = (all / RESERVE_PART).min(MAX_RESERVE_BYTES);
+        let store = Self { root: root.to_owned(), reserve, committing: Mutex::new(()) };
         files::remove_stray(&store.incoming())?;
         Ok(store)
     }
@@ -137,7 +150,7 @@ impl Store {
             }
         }
         let mut incoming = Incoming::create(&self.incoming())?;
-        let found = incoming.receive(id, bytes)?;
+        let found = incoming.receive(id, bytes, self.reserve)?;
         if found != *id {
             return Err(StoreError::Hash { pack: *id, found });
         }
@@ -232,7 +245,7 @@ impl Store {
             }
         }
         let new_bytes = self.staged_bytes(image, &manifest);
-        self.publish(&mut manifest, key)?;
+        self.publish(&mut manifest, self.last_number(image)? + 1, key)?;
         for pack in &manifest.packs {
             files::remove_one(&self.staged_directory(image), &pack.id.to_string())?;
         }
@@ -263,11 +276,15 @@ impl Store {
         new.map(|pack| pack.bytes).sum()
     }
 
-    /// Writes the manifest as the next generation of its image. The store's lock and `committing` must be held.
-    fn publish(&self, manifest: &mut Manifest, key: &SigningKey) -> Result<(), StoreError> {
+    /// Writes the manifest as a generation of its image, under the first free number from `generation` on. The store's lock and `committing` must be held.
+    fn publish(
+        &self,
+        manifest: &mut Manifest,
+        mut generation: u32,
+        key: &SigningKey,
+    ) -> Result<(), StoreError> {
         let image = manifest.header.image.clone();
         files::make_directory(&self.manifest_directory(&image))?;
-        let mut generation = self.last_number(&image)? + 1;
         loop {
             manifest.header.generation = generation;
             let mut incoming = Incoming::create(&self.incoming())?;

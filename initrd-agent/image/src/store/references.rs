@@ -127,7 +127,7 @@ impl Store {
             }
         }
         manifest.header.parent = Some(image.generation);
-        self.publish(&mut manifest, key)?;
+        self.publish(&mut manifest, self.last_number(&image.name)? + 1, key)?;
         Ok(manifest.image_ref())
     }
 
@@ -197,7 +197,7 @@ impl Store {
 }
 
 /// Whether two generations differ in nothing but their numbers.
-fn same_content(mut one: Manifest, other: Manifest) -> bool {
+pub(super) fn same_content(mut one: Manifest, other: Manifest) -> bool {
     one.header.generation = other.header.generation;
     one.header.parent = other.header.parent;
     one == other
