@@ -11,7 +11,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use sysclone_image::sign::SigningKey;
 use sysclone_image::{
-    ApplyJob, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, OsIdentity, Store, apply, capture,
+    ApplyJob, Before, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, OsIdentity, Store, apply,
+    capture,
 };
 use sysclone_protocol::boot::{BootFacts, Initramfs, Loader};
 use sysclone_protocol::inventory::Firmware;
@@ -46,7 +47,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = captured(None)?;
     let second = captured(Some(&first))?;
     let start = Clock::start();
-    let job = ApplyJob { manifest: &second, key: &key, source: &store, root: &target, threads };
+    let job = ApplyJob {
+        manifest: &second,
+        key: &key,
+        source: &store,
+        root: &target,
+        before: Before::Nothing,
+        threads,
+    };
     let report = apply(&job, &|_| ())?;
     println!(
         "apply {}: {} files, {} MB, peak {}",

@@ -22,14 +22,16 @@ mod store;
 mod tree;
 mod walk;
 
-pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, apply};
+pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, Before, apply};
 pub use capture::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, capture};
 pub use crypt::{ImageKey, KeyError};
 pub use entry::{Content, Entry, EntryKind, Extent, FileData, InodeFlags, Meta, Origin, Time, Xattr};
 pub use exclude::{ExcludeError, Excludes, VOLATILE};
 pub use id::{ChunkHash, IdError, PackId};
 pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
-pub use pack::{IndexedChunk, IndexedFrame, PackError, PackIndex, PackSink, PackSource, read_index};
+pub use pack::{
+    Giver, IndexedChunk, IndexedFrame, PackBytes, PackError, PackIndex, PackSink, PackSource, read_index,
+};
 pub use store::{
     Accept, BadPack, Damage, ExportHead, ExportJob, ExportReport, FsckJob, FsckReport, GcReport, GcRule,
     HealReport, Holder, Hurt, ImportReport, Made, MostlyDead, Pin, PutOutcome, RepackReport, RepairReport,

@@ -61,6 +61,52 @@ pub trait PackSource: Sync {
     /// # Errors
     /// It cannot be had.
     fn size(&self, pack: &PackId) -> io::Result<u64>;
+
+    /// As [`PackSource::read`], and says who gave what. Givers in `avoid` are asked only when no other is left.
+    ///
+    /// # Errors
+    /// The bytes cannot be had from anybody.
+    fn read_from(&self, pack: &PackId, range: Range<u64>, avoid: &[Giver]) -> io::Result<PackBytes> {
+        let _only_one = avoid;
+        Ok(PackBytes { bytes: self.read(pack, range)?, parts: vec![(0, Giver(0))] })
+    }
+
+    /// How many givers there are.
+    fn givers(&self) -> usize {
+        1
+    }
+
+    /// Hears that something which this giver gave is not what was captured.
+    fn charge(&self, giver: Giver) {
+        let _no_other_to_prefer = giver;
+    }
+}
+
+/// One of those that a [`PackSource`] has its bytes from, by a number of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Giver(pub usize);
+
+/// Bytes of a pack, and who gave them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackBytes {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Where each giver's part begins, in order; the first at 0.
+    pub parts: Vec<(usize, Giver)>,
+}
+
+impl PackBytes {
+    /// Who gave any of the bytes in `range`.
+    #[must_use]
+    pub fn givers(&self, range: Range<usize>) -> Vec<Giver> {
+        let ends = self.parts.iter().skip(1).map(|part| part.0).chain([self.bytes.len()]);
+        let parts =
+            self.parts.iter().zip(ends).filter(|((start, _), end)| *start < range.end && range.start < *end);
+        let mut givers: Vec<Giver> = parts.map(|((_, giver), _)| *giver).collect();
+        givers.sort_unstable();
+        givers.dedup();
+        givers
+    }
 }
 
 /// Why a pack could not be read.
@@ -379,6 +425,21 @@ mod tests {
             assert!(read_index(&One(bytes[..len].to_vec()), &index.id, &key).is_err(), "cut at {len}");
         }
         assert!(read_index(&One(bytes), &index.id, &ImageKey::random().unwrap()).is_err());
+    }
+
+    #[test]
+    fn bytes_know_their_givers() {
+        let (a, b) = (Giver(4), Giver(2));
+        let bytes = PackBytes { bytes: vec![0; 100], parts: vec![(0, a), (10, b), (50, a)] };
+        for (range, expected) in [
+            (0..10, vec![a]),
+            (0..11, vec![b, a]),
+            (10..50, vec![b]),
+            (49..51, vec![b, a]),
+            (50..100, vec![a]),
+        ] {
+            assert_eq!(bytes.givers(range.clone()), expected, "{range:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use support::compare::{self, Facts};
@@ -98,6 +100,82 @@ fn btrfs_to_btrfs() {
 #[test]
 fn ext4_to_xfs() {
     clone("ext4", "xfs");
+}
+
+/// What a machine that stopped in the middle may leave, and what the later phases of an installation add.
+fn hurt(root: &Path) {
+    tree::release(root);
+    let at = |path: &str| root.join(path);
+    let files: Vec<_> =
+        compare::facts(root).into_iter().filter(|(_, f)| f.mode & 0o170_000 == 0o100_000).collect();
+    for (number, (path, _)) in files.iter().enumerate() {
+        let path = root.join(std::ffi::OsStr::from_bytes(&path[1..]));
+        let size = path.metadata().unwrap().len();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        match number % 8 {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => file.set_len(size / 2).unwrap(),
+            2 => file.set_len(size + 1).unwrap(),
+            3 if size > 0 => file.write_all_at(b"x", size / 2).unwrap(),
+            4 => file.set_permissions(fs::Permissions::from_mode(0o600)).unwrap(),
+            _ => {}
+        }
+    }
+    // Not whole although its size is right, and whole at both ends.
+    let large = fs::OpenOptions::new().write(true).open(at("large")).unwrap();
+    large.write_all_at(&[0; 4096], 5 << 20).unwrap();
+    fs::create_dir_all(at("etc/new/deep")).unwrap();
+    fs::write(at("etc/new/deep/file"), "of nobody").unwrap();
+    std::os::unix::fs::symlink("nowhere", at("etc/stray")).unwrap();
+    fs::write(at("marker"), "spared").unwrap();
+}
+
+fn resumed(kind: &str) {
+    let (golden, clone) = (Volume::new(kind), Volume::new(kind));
+    tree::fill(&golden.root());
+    fs::write(golden.root().join("large"), tree::noise(7, 20 << 20)).unwrap();
+    golden.remount(kind);
+    let site = Site::new();
+    let capture =
+        sysclone_image::CaptureOptions { excludes: vec!["/swapfile".into()], ..options(&golden.root()) };
+    let manifest = site.commit(&site.capture(capture, None));
+    let first = site.apply(&manifest, &clone.root()).unwrap();
+    hurt(&clone.root());
+    clone.remount(kind);
+    let second = site.resume(&manifest, (&clone.root(), b"marker")).unwrap();
+    assert_eq!(second.files, first.files);
+    assert!(second.kept_bytes > 19 << 20, "{second:?}");
+    assert!(second.fetched_bytes < first.fetched_bytes / 2, "{second:?}");
+    assert_eq!(second.fetched_bytes, second.needed_bytes);
+    assert!(second.bytes < first.bytes / 3, "little is written: {second:?}");
+    // Nothing is fetched and no content written when all is there, not even flags are in the way.
+    let third = site.resume(&manifest, (&clone.root(), b"marker")).unwrap();
+    assert_eq!((third.fetched_bytes, third.bytes), (0, 0));
+    assert_eq!(third.kept_bytes, second.kept_bytes + second.bytes);
+    assert_eq!(fs::read(clone.root().join("marker")).unwrap(), b"spared");
+    fs::remove_file(clone.root().join("marker")).unwrap();
+    let time = golden.root().metadata().unwrap().modified().unwrap();
+    fs::File::open(clone.root()).unwrap().set_modified(time).unwrap();
+    golden.remount(kind);
+    clone.remount(kind);
+    assert_same(&golden.root(), &clone.root());
+    tree::release(&golden.root());
+    tree::release(&clone.root());
+}
+
+#[test]
+fn an_interrupted_deployment_goes_on_on_ext4() {
+    resumed("ext4");
+}
+
+#[test]
+fn an_interrupted_deployment_goes_on_on_xfs() {
+    resumed("xfs");
+}
+
+#[test]
+fn an_interrupted_deployment_goes_on_on_btrfs() {
+    resumed("btrfs");
 }
 
 /// Every path as one long string, its facts and, for files, content; read step by step because of its length.

@@ -11,7 +11,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::{Site, options, tree};
-use sysclone_image::{ApplyError, ApplyJob, ImageKey, Manifest, PackId, PackSource, StoreError, apply, sign};
+use sysclone_image::{
+    ApplyError, ApplyJob, Before, Giver, ImageKey, Manifest, PackBytes, PackId, PackSource, StoreError,
+    apply, sign,
+};
 
 /// A store behind a bad wire: one byte of the pack is another, for some reads.
 struct Flipped<'a> {
@@ -53,7 +56,8 @@ fn try_apply(
     source: &dyn PackSource,
     root: &Path,
 ) -> Result<(), ApplyError> {
-    apply(&ApplyJob { manifest, key: &site.image_key, source, root, threads: 2 }, &|_| ()).map(drop)
+    let key = &site.image_key;
+    apply(&ApplyJob { manifest, key, source, root, before: Before::Nothing, threads: 2 }, &|_| ()).map(drop)
 }
 
 /// Whatever lies in the clone is what it is in the original.
@@ -147,8 +151,9 @@ fn a_pack_of_another_image_or_a_wrong_key_is_refused() {
     let (golden, site, manifest) = image();
     let clone = tempfile::tempdir_in("/var/tmp").unwrap();
     let key = ImageKey::random().unwrap();
-    let job =
-        ApplyJob { manifest: &manifest, key: &key, source: &site.store, root: clone.path(), threads: 2 };
+    let source = &site.store;
+    let (root, before) = (clone.path(), Before::Nothing);
+    let job = ApplyJob { manifest: &manifest, key: &key, source, root, before, threads: 2 };
     assert!(matches!(apply(&job, &|_| ()), Err(ApplyError::Damaged { .. })));
     assert_nothing_false(golden.path(), clone.path());
 }
@@ -177,4 +182,48 @@ fn a_source_that_fails_in_the_middle_leaves_no_incomplete_file() {
     assert!(matches!(error, ApplyError::Fetch { .. }), "{error}");
     assert_nothing_false(golden.path(), clone.path());
     assert!(fs::read_dir(clone.path()).unwrap().count() < 5);
+}
+
+/// One honest store, and before it one that changes a byte in everything.
+struct Liar<'a> {
+    site: &'a Site,
+    asked: [AtomicUsize; 2],
+    charged: AtomicUsize,
+}
+
+impl PackSource for Liar<'_> {
+    fn read(&self, _: &PackId, _: Range<u64>) -> io::Result<Vec<u8>> {
+        unreachable!("a source of several is asked who gave what")
+    }
+    fn size(&self, pack: &PackId) -> io::Result<u64> {
+        self.site.store.size(pack)
+    }
+    fn givers(&self) -> usize {
+        2
+    }
+    fn read_from(&self, pack: &PackId, range: Range<u64>, avoid: &[Giver]) -> io::Result<PackBytes> {
+        let mut bytes = self.site.store.read(pack, range)?;
+        let giver = usize::from(avoid.contains(&Giver(0)));
+        self.asked[giver].fetch_add(1, Ordering::Relaxed);
+        if giver == 0 {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        Ok(PackBytes { bytes, parts: vec![(0, Giver(giver))] })
+    }
+    fn charge(&self, giver: Giver) {
+        assert_eq!(giver, Giver(0), "only the liar is charged");
+        self.charged.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_frame_that_one_giver_falsified_is_fetched_from_the_other() {
+    let (golden, site, manifest) = image();
+    let clone = tempfile::tempdir_in("/var/tmp").unwrap();
+    let source = Liar { site: &site, asked: Default::default(), charged: AtomicUsize::new(0) };
+    try_apply(&site, &manifest, &source, clone.path()).unwrap();
+    assert_nothing_false(golden.path(), clone.path());
+    let [liar, honest] = source.asked.map(AtomicUsize::into_inner);
+    assert!(liar > 0 && honest == source.charged.into_inner() && honest > 0, "{liar} {honest}");
 }

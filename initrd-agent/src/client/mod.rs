@@ -6,6 +6,7 @@ mod call;
 mod connector;
 mod packs;
 mod retry;
+mod sources;
 mod validity;
 mod verifier;
 

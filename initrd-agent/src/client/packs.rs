@@ -2,27 +2,27 @@
 
 use std::io::{self, Read as _};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sysclone_image::{PackId, PackSink, PackSource};
+use sysclone_image::{Giver, PackBytes, PackId, PackSink, PackSource};
 use ureq::Agent;
 
 use super::api::Client;
 use super::retry::{Backoff, Patience};
+use super::sources::Sources;
 
 /// A pack that every source says it does not have is asked for this often before it counts as missing, because a
 /// cache may say so while its own server restarts.
 const ROUNDS_WITHOUT: u32 = 3;
 
-/// Reads packs from whichever source answers. A read that breaks off goes on where it stopped, at the next source.
+/// Reads packs from the best source that answers. A read that breaks off goes on where it stopped, at the next source.
 pub struct HttpPacks {
     http: Agent,
-    sources: Vec<String>,
+    urls: Vec<String>,
+    sources: Mutex<Sources>,
     patience: Patience,
-    /// The source that answered last.
-    preferred: AtomicUsize,
     stop: Arc<AtomicBool>,
 }
 
@@ -39,23 +39,36 @@ impl HttpPacks {
     /// Packs at the base URLs `sources`, best first. Setting `stop` ends every read with an error.
     #[must_use]
     pub fn new(http: &Agent, sources: Vec<String>, patience: Patience, stop: Arc<AtomicBool>) -> Self {
-        let sources = sources.iter().map(|s| s.trim_end_matches('/').to_owned()).collect();
-        Self { http: http.clone(), sources, patience, preferred: AtomicUsize::new(0), stop }
+        let urls: Vec<String> = sources.iter().map(|s| s.trim_end_matches('/').to_owned()).collect();
+        let sources = Mutex::new(Sources::new(urls.len()));
+        Self { http: http.clone(), urls, sources, patience, stop }
     }
 
-    /// Tries sources until `attempt` is complete.
-    fn keep_trying(&self, pack: &PackId, mut attempt: impl FnMut(&str) -> Attempt) -> io::Result<()> {
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        // Every change of it is one assignment, so a panic elsewhere leaves it whole.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries sources until `attempt` is complete; it gets a source's number and the pack's URL there.
+    fn keep_trying(
+        &self,
+        pack: &PackId,
+        avoid: &[usize],
+        mut attempt: impl FnMut(usize, &str) -> Attempt,
+    ) -> io::Result<()> {
         let (began, mut backoff, mut rounds_without) = (Instant::now(), Backoff::default(), 0);
         loop {
             let (mut without, mut reason) = (0, String::from("there is no source"));
-            for step in 0..self.sources.len() {
+            let order = self.sources().order(avoid, Instant::now());
+            for index in order {
                 if self.stop.load(Ordering::Relaxed) {
                     return Err(io::Error::other("the job was withdrawn"));
                 }
-                let index = (self.preferred.load(Ordering::Relaxed) + step) % self.sources.len();
-                match attempt(&format!("{}/{pack}", self.sources[index])) {
+                let outcome = attempt(index, &format!("{}/{pack}", self.urls[index]));
+                let (mut sources, now) = (self.sources(), Instant::now());
+                match outcome {
                     Attempt::Complete => {
-                        self.preferred.store(index, Ordering::Relaxed);
+                        sources.answered(index, now);
                         return Ok(());
                     }
                     Attempt::Broken(why) => reason = why,
@@ -64,8 +77,10 @@ impl HttpPacks {
                         reason = why;
                     }
                 }
+                sources.failed(index, now);
+                tracing::debug!(%pack, reason, "a source did not give what it was asked for");
             }
-            if without == self.sources.len() {
+            if without == self.urls.len() {
                 rounds_without += 1;
                 if rounds_without >= ROUNDS_WITHOUT {
                     return Err(io::Error::new(io::ErrorKind::NotFound, reason));
@@ -86,18 +101,39 @@ impl HttpPacks {
 
 impl PackSource for HttpPacks {
     fn read(&self, pack: &PackId, range: Range<u64>) -> io::Result<Vec<u8>> {
+        Ok(self.read_from(pack, range, &[])?.bytes)
+    }
+
+    fn read_from(&self, pack: &PackId, range: Range<u64>, avoid: &[Giver]) -> io::Result<PackBytes> {
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(wanted);
+        let mut read = PackBytes { bytes: Vec::with_capacity(wanted), parts: Vec::new() };
         if wanted == 0 {
-            return Ok(bytes);
+            return Ok(read);
         }
-        self.keep_trying(pack, |url| read_more(&self.http, url, &range, &mut bytes))?;
-        Ok(bytes)
+        let avoid: Vec<usize> = avoid.iter().map(|giver| giver.0).collect();
+        self.keep_trying(pack, &avoid, |index, url| {
+            let begin = read.bytes.len();
+            let attempt = read_more(&self.http, url, &range, &mut read.bytes);
+            if read.bytes.len() > begin {
+                read.parts.push((begin, Giver(index)));
+            }
+            attempt
+        })?;
+        Ok(read)
+    }
+
+    fn givers(&self) -> usize {
+        self.sources().count()
+    }
+
+    fn charge(&self, giver: Giver) {
+        tracing::warn!(source = self.urls[giver.0], "a source gave bytes that are not the image's");
+        self.sources().lied(giver.0, Instant::now());
     }
 
     fn size(&self, pack: &PackId) -> io::Result<u64> {
         let mut size = 0;
-        self.keep_trying(pack, |url| match self.http.head(url).call() {
+        self.keep_trying(pack, &[], |_, url| match self.http.head(url).call() {
             Err(error) => Attempt::Broken(format!("{url}: {error}")),
             Ok(response) => match (response.status().as_u16(), header(&response, "content-length")) {
                 (200, Some(length)) => match length.parse() {

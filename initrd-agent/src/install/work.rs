@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, ensure};
 use sysclone_bootloaders::disk::{self as bootloader, BootloaderPlan, with_system_mounts};
 use sysclone_exec::{Runner, System};
-use sysclone_image::{ApplyJob, ApplyProgress, Manifest, apply};
+use sysclone_image::{ApplyJob, ApplyProgress, Before, Manifest, apply};
 use sysclone_protocol::agent::{AgentEventKind, Phase};
 
 use super::order::{devices, image_key, load_drivers, open_manifest};
@@ -94,7 +94,7 @@ fn pull(enrolled: &mut Enrolled, manifest: &Manifest, root: &Path) -> anyhow::Re
             Patience::Endless,
             reporter.stop_flag(),
         );
-        let job = ApplyJob { manifest, key: &key, source: &source, root, threads };
+        let job = ApplyJob { manifest, key: &key, source: &source, root, before: Before::Nothing, threads };
         let shown = AtomicU64::new(0);
         let report = apply(&job, &|progress| show_progress(reporter, &shown, progress))?;
         tracing::info!("{} files, {} MiB written", report.files, report.bytes / MIB);

@@ -1,4 +1,5 @@
 //! A small HTTP server for tests, plain or with TLS, that can break off wherever a test wants.
+#![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,18 +1,19 @@
 //! Fetches packs ahead of the workers, in deploy order.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::Sender;
 
 use super::job::{ApplyError, ApplyJob};
 use super::plan::{Plan, Request};
+use crate::pack::{Giver, PackBytes};
 
 /// What one request brought.
 pub(super) struct Fetched {
     /// Index of the request.
     pub request: usize,
     /// Its bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: PackBytes,
 }
 
 /// Shared by the fetching threads: which request is next, and whether to go on.
@@ -20,6 +21,8 @@ pub(super) struct Fetched {
 pub(super) struct Turn {
     next: AtomicUsize,
     pub stop: AtomicBool,
+    /// Bytes fetched by all, those fetched a second time counted again.
+    pub fetched: AtomicU64,
 }
 
 /// Fetches until all requests are taken, somebody says stop, or a fetch fails.
@@ -31,7 +34,7 @@ pub(super) fn run(
     while !turn.stop.load(Ordering::Relaxed) {
         let request = turn.next.fetch_add(1, Ordering::Relaxed);
         let Some(wanted) = plan.requests.get(request) else { break };
-        let bytes = fetch(job, wanted)?;
+        let bytes = fetch(job, wanted, (&[], turn))?;
         if to.send(Fetched { request, bytes }).is_err() {
             break;
         }
@@ -39,8 +42,12 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Fetches one range.
-pub(super) fn fetch(job: &ApplyJob<'_>, wanted: &Request) -> Result<Vec<u8>, ApplyError> {
+/// Fetches one range, if possible not from those in `avoid`.
+pub(super) fn fetch(
+    job: &ApplyJob<'_>,
+    wanted: &Request,
+    (avoid, turn): (&[Giver], &Turn),
+) -> Result<PackBytes, ApplyError> {
     let pack = job.manifest.packs[wanted.pack as usize].id;
     let failed = |source| ApplyError::Fetch {
         image: job.manifest.image_ref().to_string(),
@@ -48,9 +55,10 @@ pub(super) fn fetch(job: &ApplyJob<'_>, wanted: &Request) -> Result<Vec<u8>, App
         range: wanted.range.clone(),
         source,
     };
-    let bytes = job.source.read(&pack, wanted.range.clone()).map_err(failed)?;
-    if bytes.len() as u64 == wanted.range.end - wanted.range.start {
-        Ok(bytes)
+    let fetched = job.source.read_from(&pack, wanted.range.clone(), avoid).map_err(failed)?;
+    if fetched.bytes.len() as u64 == wanted.range.end - wanted.range.start {
+        turn.fetched.fetch_add(fetched.bytes.len() as u64, Ordering::Relaxed);
+        Ok(fetched)
     } else {
         Err(failed(std::io::ErrorKind::UnexpectedEof.into()))
     }

@@ -45,6 +45,15 @@ pub(super) struct Write<'b> {
     pub bytes: &'b [u8],
 }
 
+/// A file that was there before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    /// Index of its entry.
+    pub index: u32,
+    /// How many of its chunks are not whole.
+    pub missing: u32,
+}
+
 /// The files of a deployment.
 pub(super) struct Files<'a> {
     manifest: &'a Manifest,
@@ -206,6 +215,21 @@ impl<'a> Files<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Goes on with a file that was there before; one that lacks nothing gets its metadata.
+    pub(super) fn keep(&self, kept: Kept, fd: BorrowedFd<'_>, tally: &mut Tally) -> Result<(), ApplyError> {
+        let (entry, data) = self.entry(kept.index);
+        // It may have been left between its creation and the reservation of its room.
+        reserve(fd, data, &self.manifest.chunks).map_err(failed("making room for", &entry.path))?;
+        if kept.missing == 0 {
+            finish(fd, entry, tally)?;
+            count(tally, 0);
+            return Ok(());
+        }
+        self.missing[kept.index as usize].store(kept.missing, Ordering::Release);
+        self.open().incomplete.insert(kept.index);
+        Ok(())
     }
 
     /// Removes every file that is not complete.

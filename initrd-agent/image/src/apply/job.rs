@@ -18,10 +18,22 @@ pub struct ApplyJob<'a> {
     pub key: &'a ImageKey,
     /// Where packs are read from.
     pub source: &'a dyn PackSource,
-    /// The target's root with all its file systems mounted; empty but for `lost+found` and the like.
+    /// The target's root with all its file systems mounted.
     pub root: &'a Path,
+    /// What is in it.
+    pub before: Before<'a>,
     /// Worker threads, 1 to 16.
     pub threads: usize,
+}
+
+/// What the target's root holds before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before<'a> {
+    /// Nothing but `lost+found` and the like.
+    Nothing,
+    /// What an interrupted deployment of the same image left. Content that is whole is kept, everything else is
+    /// removed but for these names in the root.
+    Interrupted(&'a [&'a [u8]]),
 }
 
 /// How far it is, in bytes of frames written.
@@ -48,6 +60,12 @@ pub struct ApplyReport {
     pub specials: u64,
     /// Bytes of file content written.
     pub bytes: u64,
+    /// Bytes of file content that were whole before.
+    pub kept_bytes: u64,
+    /// Bytes of packs fetched; what had to be fetched twice counts twice.
+    pub fetched_bytes: u64,
+    /// Bytes of packs that had to be fetched at least.
+    pub needed_bytes: u64,
     /// What the target's file systems refused and can do without.
     pub warnings: Vec<ApplyWarning>,
 }

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     target_starts: Vec<usize>,
     /// The chunks of each frame.
     frame_chunks: Vec<Range<usize>>,
+    /// For each target whether it is whole already; empty when none is.
+    whole: Vec<bool>,
     /// Reads, in deploy order.
     pub requests: Vec<Request>,
     /// Plain bytes of all frames.
@@ -54,7 +56,8 @@ impl Plan {
             targets,
             target_starts,
             frame_chunks: frame_chunks(manifest),
-            requests: requests(manifest),
+            whole: Vec::new(),
+            requests: requests(manifest, |_| true),
             total: manifest.frames.iter().map(|frame| u64::from(frame.plain_len)).sum(),
         }
     }
@@ -62,6 +65,43 @@ impl Plan {
     /// The places that need a chunk.
     pub(super) fn targets(&self, chunk: usize) -> &[Target] {
         &self.targets[self.target_starts[chunk]..self.target_starts[chunk + 1]]
+    }
+
+    /// The places that need a chunk and do not have it yet.
+    pub(super) fn wanted(&self, chunk: usize) -> impl Iterator<Item = &Target> {
+        let places = self.target_starts[chunk]..self.target_starts[chunk + 1];
+        places.filter(|place| !self.is_whole(*place)).map(|place| &self.targets[place])
+    }
+
+    fn is_whole(&self, place: usize) -> bool {
+        self.whole.get(place).copied().unwrap_or(false)
+    }
+
+    /// Number of all places.
+    pub(super) fn places(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The number of a place that needs a chunk.
+    pub(super) fn place(&self, chunk: usize, target: Target) -> usize {
+        // A chunk's places are in the order of entries and offsets.
+        let key = |target: &Target| (target.entry, target.offset);
+        let found = self.targets(chunk).binary_search_by_key(&key(&target), key);
+        self.target_starts[chunk] + found.expect("every use of a chunk is one of its places")
+    }
+
+    /// Leaves out the places that are whole, and every frame that brings nothing else. Answers the plain bytes of
+    /// the frames left out.
+    pub(super) fn leave_out(&mut self, manifest: &Manifest, whole: Vec<bool>) -> u64 {
+        self.whole = whole;
+        let needed = |frame: usize| self.chunks(frame).any(|chunk| self.wanted(chunk).next().is_some());
+        let requests = requests(manifest, needed);
+        let needed: u64 = (0..manifest.frames.len())
+            .filter(|frame| needed(*frame))
+            .map(|frame| u64::from(manifest.frames[frame].plain_len))
+            .sum();
+        self.requests = requests;
+        self.total - needed
     }
 
     /// The chunks of a frame.
@@ -125,12 +165,13 @@ fn frame_chunks(manifest: &Manifest) -> Vec<Range<usize>> {
     ranges
 }
 
-fn requests(manifest: &Manifest) -> Vec<Request> {
+fn requests(manifest: &Manifest, needed: impl Fn(usize) -> bool) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
-    for (index, frame) in manifest.frames.iter().enumerate() {
+    for (index, frame) in manifest.frames.iter().enumerate().filter(|(index, _)| needed(*index)) {
         let end = frame.offset + u64::from(frame.stored_len);
         if let Some(last) = requests.last_mut()
             && last.pack == frame.pack
+            && last.frames.end == index
             && frame.offset - last.range.end <= GAP_BYTES
             && end - last.range.start <= REQUEST_BYTES
         {
@@ -172,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_whole_is_neither_wanted_nor_fetched() {
+        let manifest = small();
+        let mut plan = Plan::new(&manifest);
+        let second = plan.place(1, Target { entry: 1, offset: 1 << 32 });
+        let mut whole = vec![false; plan.places()];
+        whole[second] = true;
+        assert_eq!(plan.leave_out(&manifest, whole.clone()), 0);
+        assert_eq!((plan.wanted(0).count(), plan.wanted(1).count(), plan.requests.len()), (1, 0, 1));
+        whole.fill(true);
+        assert_eq!(plan.leave_out(&manifest, whole), 10);
+        assert!(plan.requests.is_empty());
+    }
+
+    #[test]
+    fn frames_that_are_not_needed_part_a_request() {
+        let mut manifest = small();
+        let frame =
+            |number| Frame { pack: 0, number, offset: 48 + u64::from(number), stored_len: 1, plain_len: 1 };
+        manifest.frames = (0..4).map(frame).collect();
+        let ranges: Vec<_> = requests(&manifest, |index| index != 1).into_iter().map(|r| r.frames).collect();
+        assert_eq!(ranges, [0..1, 2..4]);
+    }
+
+    #[test]
     fn neighbouring_frames_are_fetched_together_up_to_a_size() {
         let mut manifest = small();
         let frame =
@@ -180,7 +245,7 @@ mod tests {
         manifest.frames = (0..5).map(|n| frame(0, n, 48 + u64::from(n) * mib)).collect();
         manifest.frames.push(frame(0, 9, 48 + 9 * mib));
         manifest.frames.push(frame(1, 0, 48));
-        let ranges: Vec<_> = requests(&manifest).into_iter().map(|r| (r.pack, r.frames)).collect();
+        let ranges: Vec<_> = requests(&manifest, |_| true).into_iter().map(|r| (r.pack, r.frames)).collect();
         assert_eq!(ranges, [(0, 0..4), (0, 4..5), (0, 5..6), (1, 6..7)]);
     }
 }

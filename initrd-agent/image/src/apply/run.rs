@@ -11,11 +11,12 @@ use crossbeam_channel::{bounded, unbounded};
 
 use super::fetch::{self, Turn};
 use super::files::Files;
-use super::job::{ApplyError, ApplyJob, ApplyProgress, ApplyReport};
-use super::names;
+use super::job::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, Before};
 use super::plan::{Plan, chunks_of, file_data};
 use super::report::Tally;
-use super::worker::{Work, Worker};
+use super::survey::survey;
+use super::worker::{Place, Work, Worker};
+use super::{leftovers, names};
 use crate::entry::EntryKind;
 use crate::tree::open_root;
 
@@ -24,7 +25,7 @@ const FETCHERS: usize = 2;
 /// Requests that wait for a worker.
 const AHEAD: usize = 4;
 /// More workers than this only wait for the disk, and each needs memory.
-const MAX_WORKERS: usize = 16;
+pub(super) const MAX_WORKERS: usize = 16;
 
 /// Writes an image. `progress` is called on the calling thread only.
 ///
@@ -35,12 +36,24 @@ pub fn apply(job: &ApplyJob<'_>, progress: &dyn Fn(ApplyProgress)) -> Result<App
     let root = open_root(job.root)
         .map_err(|source| ApplyError::Root { path: job.root.display().to_string(), source })?;
     let root = root.as_fd();
-    let plan = Plan::new(job.manifest);
+    let place = Place { job, root };
+    let mut plan = Plan::new(job.manifest);
     let files = Files::new(job.manifest);
     let turn = Turn::default();
     let mut tally = Tally::default();
+    if let Before::Interrupted(spare) = job.before {
+        leftovers::allow_changes(job.manifest, root)?;
+        leftovers::remove_others(job.manifest, root, spare)?;
+    }
     names::make_directories(job.manifest, root, &mut tally)?;
-    let work = Work { job, plan: &plan, files: &files, root, turn: &turn };
+    let mut ready = 0;
+    if job.before != Before::Nothing {
+        let survey = survey(place, &plan, &files)?;
+        tally.add(survey.tally);
+        tally.report.kept_bytes = survey.bytes;
+        ready = plan.leave_out(job.manifest, survey.whole);
+    }
+    let work = Work { place, plan: &plan, files: &files, turn: &turn, ready };
     match write_data(work, progress) {
         Ok(written) => tally.add(written),
         Err(error) => {
@@ -52,12 +65,15 @@ pub fn apply(job: &ApplyJob<'_>, progress: &dyn Fn(ApplyProgress)) -> Result<App
     let file_systems = names::finish_directories(job.manifest, root, &mut tally)?;
     names::forbid_changes(job.manifest, root, &mut tally)?;
     names::sync(&file_systems)?;
+    tally.report.fetched_bytes = turn.fetched.into_inner();
+    tally.report.needed_bytes =
+        plan.requests.iter().map(|request| request.range.end - request.range.start).sum();
     Ok(tally.into_report())
 }
 
 /// Runs fetchers and workers; the first error ends all.
 fn write_data(work: Work<'_>, progress: &dyn Fn(ApplyProgress)) -> Result<Tally, ApplyError> {
-    let workers = work.job.threads.clamp(1, MAX_WORKERS);
+    let workers = work.place.job.threads.clamp(1, MAX_WORKERS);
     let without_data = without_data(work);
     let share = without_data.len().div_ceil(workers).max(1);
     let (to_workers, fetched) = bounded(AHEAD);
@@ -78,13 +94,14 @@ fn write_data(work: Work<'_>, progress: &dyn Fn(ApplyProgress)) -> Result<Tally,
         for _ in 0..FETCHERS {
             let to_workers = to_workers.clone();
             fetching.push(scope.spawn(move || {
-                let result = fetch::run(work.job, work.plan, (work.turn, &to_workers));
+                let result = fetch::run(work.place.job, work.plan, (work.turn, &to_workers));
                 work.turn.stop.fetch_or(result.is_err(), Ordering::Relaxed);
                 result
             }));
         }
         drop(to_workers);
-        let mut so_far = ApplyProgress { done: 0, total: work.plan.total };
+        let mut so_far = ApplyProgress { done: work.ready, total: work.plan.total };
+        progress(so_far);
         // Ends when all workers have.
         for bytes in progressed {
             so_far.done += bytes;
@@ -111,6 +128,6 @@ fn without_data(work: Work<'_>) -> Vec<usize> {
         | EntryKind::BlockDevice { .. }
         | EntryKind::Fifo => true,
     };
-    let entries = work.job.manifest.entries.iter().enumerate();
+    let entries = work.place.job.manifest.entries.iter().enumerate();
     entries.filter(|(_, entry)| needs_nothing(&entry.kind)).map(|(index, _)| index).collect()
 }

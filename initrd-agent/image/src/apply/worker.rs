@@ -1,6 +1,7 @@
 //! One worker: names without data first, then frames as they come. Every chunk is checked before one byte of its
 //! frame is written.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
@@ -16,17 +17,25 @@ use crate::crypt::PackKey;
 use crate::entry::EntryKind;
 use crate::id::ChunkHash;
 use crate::manifest::Frame;
-use crate::pack::FrameOpener;
+use crate::pack::{FrameOpener, PackBytes};
 use crate::tree::Directories;
+
+/// What is written, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub job: &'a ApplyJob<'a>,
+    pub root: BorrowedFd<'a>,
+}
 
 /// What every worker needs; the same for all.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
-    pub job: &'a ApplyJob<'a>,
+    pub place: Place<'a>,
     pub plan: &'a Plan,
     pub files: &'a Files<'a>,
-    pub root: BorrowedFd<'a>,
     pub turn: &'a Turn,
+    /// Plain bytes that need not be fetched.
+    pub ready: u64,
 }
 
 pub(super) struct Worker<'a> {
@@ -42,12 +51,12 @@ impl<'a> Worker<'a> {
     pub(super) fn new(work: Work<'a>) -> Result<Self, ApplyError> {
         let opener = FrameOpener::new().map_err(|source| ApplyError::Write {
             doing: "preparing to unpack for",
-            path: work.job.root.display().to_string(),
+            path: work.place.job.root.display().to_string(),
             source,
         })?;
         Ok(Self {
             work,
-            directories: Directories::new(work.root),
+            directories: Directories::new(work.place.root),
             opener,
             key: None,
             tally: Tally::default(),
@@ -76,7 +85,7 @@ impl<'a> Worker<'a> {
     }
 
     fn without_data(&mut self, index: usize) -> Result<(), ApplyError> {
-        let entry = &self.work.job.manifest.entries[index];
+        let entry = &self.work.place.job.manifest.entries[index];
         if matches!(entry.kind, EntryKind::File(_)) {
             let index = u32::try_from(index).expect("a manifest has fewer entries than that");
             return self.work.files.write_empty(index, &mut self.directories, &mut self.tally);
@@ -88,30 +97,50 @@ impl<'a> Worker<'a> {
         let request = &self.work.plan.requests[fetched.request];
         let mut plain = 0;
         for index in request.frames.clone() {
-            let frame = &self.work.job.manifest.frames[index];
+            let frame = &self.work.place.job.manifest.frames[index];
             let start =
                 usize::try_from(frame.offset - request.range.start).expect("a request fits into memory");
-            self.frame(index, &mut fetched.bytes[start..start + frame.stored_len as usize])?;
+            self.frame(index, (&mut fetched.bytes, start..start + frame.stored_len as usize))?;
             plain += u64::from(frame.plain_len);
         }
         Ok(plain)
     }
 
-    /// Writes a frame. One that does not open is fetched once more: it may have been hurt on the way.
-    fn frame(&mut self, index: usize, sealed: &mut [u8]) -> Result<(), ApplyError> {
-        match self.open_and_write(index, sealed)? {
-            Ok(()) => return Ok(()),
-            Err(what) => tracing::warn!(what, "a frame is damaged, fetching it again"),
-        }
-        let frame = &self.work.job.manifest.frames[index];
+    /// Writes a frame. One that does not open is charged to whoever gave it and fetched from another; an only giver
+    /// gets a second chance, because the frame may have been hurt on the way.
+    fn frame(
+        &mut self,
+        index: usize,
+        (fetched, at): (&mut PackBytes, Range<usize>),
+    ) -> Result<(), ApplyError> {
+        let Work { place: Place { job, .. }, turn, .. } = self.work;
+        let frame = &job.manifest.frames[index];
         let range = frame.offset..frame.offset + u64::from(frame.stored_len);
-        let again = Request { pack: frame.pack, range, frames: index..index + 1 };
-        let mut sealed = fetch(self.work.job, &again)?;
-        self.open_and_write(index, &mut sealed)?.map_err(|what| self.damaged(index, frame, what))
+        let request = Request { pack: frame.pack, range, frames: index..index + 1 };
+        let Err(mut what) = self.open_and_write(index, &mut fetched.bytes[at.clone()])? else {
+            return Ok(());
+        };
+        let mut blamed = fetched.givers(at);
+        for giver in &blamed {
+            job.source.charge(*giver);
+        }
+        for _ in 0..job.source.givers() {
+            tracing::warn!(what, givers = ?blamed, "a frame is damaged, fetching it again");
+            let mut again = fetch(job, &request, (&blamed, turn))?;
+            match self.open_and_write(index, &mut again.bytes)? {
+                Ok(()) => return Ok(()),
+                Err(reason) => what = reason,
+            }
+            for giver in again.givers(0..again.bytes.len()) {
+                job.source.charge(giver);
+                blamed.push(giver);
+            }
+        }
+        Err(self.damaged(index, frame, what))
     }
 
     fn damaged(&self, index: usize, frame: &Frame, what: &'static str) -> ApplyError {
-        let manifest = self.work.job.manifest;
+        let manifest = self.work.place.job.manifest;
         let mut targets = self.work.plan.chunks(index).flat_map(|chunk| self.work.plan.targets(chunk));
         let entry = targets.next().map_or(0, |target| target.entry as usize);
         ApplyError::Damaged {
@@ -129,7 +158,7 @@ impl<'a> Worker<'a> {
         index: usize,
         sealed: &mut [u8],
     ) -> Result<Result<(), &'static str>, ApplyError> {
-        let Work { job, plan, files, .. } = self.work;
+        let Work { place: Place { job, .. }, plan, files, .. } = self.work;
         let frame = &job.manifest.frames[index];
         let key = match &mut self.key {
             Some((pack, key)) if *pack == frame.pack => key,
@@ -149,7 +178,7 @@ impl<'a> Worker<'a> {
             if ChunkHash::of(bytes) != record.hash {
                 return Ok(Err("a chunk in it is not the one captured"));
             }
-            let targets = plan.targets(chunk).iter();
+            let targets = plan.wanted(chunk);
             writes.extend(targets.map(|t| Write { entry: t.entry, offset: t.offset, bytes }));
         }
         files.write(&mut writes, &mut self.directories, &mut self.tally).map(Ok)

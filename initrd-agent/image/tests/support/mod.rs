@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use sysclone_exec::{Command, Runner, System, Tool};
 use sysclone_image::sign::SigningKey;
 use sysclone_image::{
-    ApplyError, ApplyJob, ApplyReport, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest,
+    ApplyError, ApplyJob, ApplyReport, Before, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest,
     OsIdentity, Store, apply, capture,
 };
 use sysclone_protocol::boot::{BootFacts, Initramfs, Loader};
@@ -75,8 +75,19 @@ impl Site {
     }
 
     pub fn apply(&self, manifest: &Manifest, root: &Path) -> Result<ApplyReport, ApplyError> {
-        let (key, source) = (&self.image_key, &self.store);
-        apply(&ApplyJob { manifest, key, source, root, threads: 3 }, &|_| ())
+        let (key, source, before) = (&self.image_key, &self.store, Before::Nothing);
+        apply(&ApplyJob { manifest, key, source, root, before, threads: 3 }, &|_| ())
+    }
+
+    /// Goes on with what an interrupted deployment left; a name in the root may stay.
+    pub fn resume(
+        &self,
+        manifest: &Manifest,
+        (root, spare): (&Path, &[u8]),
+    ) -> Result<ApplyReport, ApplyError> {
+        let (key, source, spare) = (&self.image_key, &self.store, [spare]);
+        let before = Before::Interrupted(&spare);
+        apply(&ApplyJob { manifest, key, source, root, before, threads: 3 }, &|_| ())
     }
 
     pub fn newest(&self) -> ImageRef {
