@@ -132,6 +132,10 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(files::failed("reading", &path))?,
         };
+        for pack in &manifest.packs {
+            // One that is lost is not in the trash either.
+            self.bring_back(&pack.id)?;
+        }
         // It is as old as it was.
         incoming.date(at)?;
         incoming.replace(&path)
