@@ -7,10 +7,12 @@
 )]
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+pub mod chance;
 pub mod compare;
 pub mod oracle;
 pub mod plant;
 pub mod random;
+pub mod steps;
 pub mod tree;
 pub mod volume;
 
@@ -52,7 +54,7 @@ impl Site {
         Self {
             store: Store::open(directory.path()).unwrap(),
             directory,
-            image: "golden".parse().unwrap(),
+            image: image_name(),
             image_key: ImageKey::random().unwrap(),
             signing_key: SigningKey::random().unwrap(),
         }
@@ -111,6 +113,11 @@ impl Site {
 /// Options to capture one tree.
 pub fn options(root: &Path) -> CaptureOptions {
     CaptureOptions { root: root.to_owned(), threads: 3, ..CaptureOptions::default() }
+}
+
+/// The one image of a [`Site`].
+pub fn image_name() -> ImageName {
+    "golden".parse().unwrap()
 }
 
 fn facts(image: &ImageName) -> CaptureFacts {
