@@ -70,6 +70,7 @@ impl From<StoreError> for ApiError {
             StoreError::Receive { .. } | StoreError::Import(_) => StatusCode::BAD_REQUEST,
             StoreError::Io { .. }
             | StoreError::Signature { .. }
+            | StoreError::Misplaced { .. }
             | StoreError::Damaged { .. }
             | StoreError::Export(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

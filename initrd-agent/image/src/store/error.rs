@@ -73,6 +73,14 @@ pub enum StoreError {
         /// The image in the manifest.
         found: ImageName,
     },
+    /// A stored manifest is whole, but lies where another belongs.
+    #[error("the stored manifest of image {image} is that of {found}: put the right file back or remove it")]
+    Misplaced {
+        /// The generation asked for.
+        image: ImageRef,
+        /// The generation that it says it is.
+        found: ImageRef,
+    },
     /// A manifest names packs that are not here.
     #[error("image {image} needs {missing} packs that are not in the store (the first: {first})")]
     MissingPacks {

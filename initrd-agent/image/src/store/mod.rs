@@ -303,7 +303,13 @@ impl Store {
     /// There is no such generation, or its manifest is damaged.
     pub fn manifest(&self, image: &ImageRef, key: &VerifyingKey) -> Result<Manifest, StoreError> {
         let sealed = self.manifest_bytes(&image.name, image.generation)?;
-        sign::open(&sealed, key).map_err(|source| StoreError::Signature { image: image.clone(), source })
+        let manifest = sign::open(&sealed, key)
+            .map_err(|source| StoreError::Signature { image: image.clone(), source })?;
+        if manifest.image_ref() == *image {
+            Ok(manifest)
+        } else {
+            Err(StoreError::Misplaced { image: image.clone(), found: manifest.image_ref() })
+        }
     }
 
     /// The signed manifest of a generation, to be opened with [`sign::open`].
