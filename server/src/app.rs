@@ -1,5 +1,6 @@
 //! What all parts of the running daemon share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sysclone_image::Store;
@@ -35,6 +36,8 @@ pub struct App {
     pub captures: Captures,
     /// Events that repeat.
     pub said: Said,
+    /// Home directory of ipmitool.
+    pub ipmi_home: PathBuf,
     /// Cancelled when the daemon stops.
     pub cancel: CancellationToken,
     /// Every task, so that all are waited for.

@@ -23,6 +23,7 @@ use crate::db::{Db, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
 use crate::http::{plain_router, serve_tcp, serve_tls, serve_unix};
+use crate::power::make_home;
 use crate::said::Said;
 use crate::sockets::{Sockets, check_address};
 use crate::trust::Keys;
@@ -81,6 +82,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
     let store = Store::open(&config.state_dir.join("store")).context("opening the image store")?;
     let db = Db::open(&config.state_dir.join("sysclone.db")).await?;
     let known = Arc::new(Known::load(&db, config.listen.address).await?);
+    let ipmi_home = make_home(&config.state_dir).context("preparing a home directory for ipmitool")?;
     Ok(App {
         config,
         keys,
@@ -91,6 +93,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
         progress: Progress::default(),
         captures: Captures::default(),
         said: Said::default(),
+        ipmi_home,
         cancel,
         tasks: TaskTracker::new(),
     })

@@ -1,8 +1,8 @@
 //! The boot server: the daemon `syscloned` and the multi-call command line `sysclone`.
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
-//! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`] and
-//! [`capture`]; what must last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
+//! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
+//! [`capture`] and [`power`]; what must last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
 
 pub mod api;
 pub mod app;
@@ -20,6 +20,7 @@ mod dhcp_events;
 pub mod fuzz;
 pub mod http;
 pub mod noderange;
+pub mod power;
 pub mod said;
 mod sockets;
 pub mod state;

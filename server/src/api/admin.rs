@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::agent::body;
 use super::error::ApiError;
 use super::user::Actor;
-use super::{capture, events};
+use super::{capture, events, power};
 use crate::app::App;
 use crate::define::apply_change;
 use crate::deploy;
@@ -33,6 +33,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/api/v1/nodeset", post(nodeset))
         .route("/api/v1/status", get(status))
         .route("/api/v1/capture", post(capture::capture))
+        .route("/api/v1/power", post(power::power))
         .route("/api/v1/events", get(events::events))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
         .method_not_allowed_fallback(async || {

@@ -7,6 +7,7 @@ mod capture;
 mod error;
 mod events;
 mod packs;
+mod power;
 mod user;
 
 pub use admin::admin_router;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
+use super::power;
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -52,6 +53,12 @@ pub(super) enum Verb {
     /// Show where nodes stand
     #[command(version, disable_version_flag = true, after_help = NODESTAT_EXAMPLES)]
     Nodestat(Nodestat),
+    /// Switch nodes on and off
+    #[command(version, disable_version_flag = true, after_help = power::RPOWER_EXAMPLES)]
+    Rpower(power::Rpower),
+    /// Set what nodes boot from
+    #[command(version, disable_version_flag = true, after_help = power::RSETBOOT_EXAMPLES)]
+    Rsetboot(power::Rsetboot),
     /// Show what happened
     #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),
@@ -64,8 +71,8 @@ pub(super) enum Verb {
 }
 
 /// Verbs that answer to their own names when linked to.
-pub(super) const APPLETS: [&str; 7] =
-    ["mkdef", "chdef", "lsdef", "rmdef", "nodeset", "imgcapture", "nodestat"];
+pub(super) const APPLETS: [&str; 9] =
+    ["rpower", "rsetboot", "mkdef", "chdef", "lsdef", "rmdef", "nodeset", "imgcapture", "nodestat"];
 
 /// Options of every verb that talks to the daemon.
 #[derive(Debug, Args)]

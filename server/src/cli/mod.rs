@@ -14,6 +14,7 @@ mod list;
 mod meter;
 mod nodeset;
 mod objects;
+mod power;
 mod remove;
 mod render;
 mod status;
@@ -69,6 +70,8 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Nodeset(args) => nodeset::run(&args, console).await,
         Verb::Imgcapture(args) => capture::run(&args, console).await,
         Verb::Nodestat(args) => status::run(&args, console).await,
+        Verb::Rpower(args) => power::rpower(&args, console).await,
+        Verb::Rsetboot(args) => power::rsetboot(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod admin;
+mod bmc;
 mod capture;
 mod http;
 mod life;
+mod power;
 mod site;
 mod start;

@@ -1,0 +1,91 @@
+//! Why a machine did not do what was asked.
+
+/// Why a machine did not do what was asked. Every text says what to do next, and none holds a password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PowerError {
+    /// The node's definition does not say how to reach it.
+    #[error("{0}")]
+    Definition(String),
+    /// Nobody answered, so nothing was done.
+    #[error(
+        "no answer from {place}: {said}; check the address, the cable and that the BMC's {service} is switched on"
+    )]
+    Unreachable {
+        /// Address and port.
+        place: String,
+        /// What was tried, or what the operating system said.
+        said: String,
+        /// `IPMI over LAN`, `Redfish`.
+        service: &'static str,
+    },
+    /// User name and password are not accepted.
+    #[error("{place} refuses the login of user '{user}' ({said}); check bmcusername and bmcpassword")]
+    Login {
+        /// Address and port.
+        place: String,
+        /// User name.
+        user: String,
+        /// The BMC's words.
+        said: String,
+    },
+    /// It answered that it does not do that.
+    #[error("{place} refuses {what}: {said}")]
+    Refused {
+        /// Address and port.
+        place: String,
+        /// What it was asked for.
+        what: String,
+        /// Its words.
+        said: String,
+    },
+    /// It said yes, and then answers otherwise.
+    #[error("{place} did not take {wanted}: it answers {found}")]
+    NotTaken {
+        /// Address and port.
+        place: String,
+        /// What it was set to.
+        wanted: String,
+        /// What it says it has.
+        found: String,
+    },
+    /// This kind of machine has no such thing.
+    #[error("unsupported command {what} for {method}: {advice}")]
+    Unsupported {
+        /// `power nmi`.
+        what: String,
+        /// The method.
+        method: &'static str,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// A program that is needed is not there.
+    #[error("{program} cannot be started: install the package {package} on this server")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// Where it comes from.
+        package: &'static str,
+    },
+    /// It took too long.
+    #[error("not done after {seconds} s; whether it was done is not known")]
+    TimeLimit {
+        /// The limit.
+        seconds: u64,
+    },
+}
+
+impl PowerError {
+    /// Whether it is certain that nothing was done, so that asking again is harmless.
+    pub(super) fn nothing_was_done(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Definition(_)
+            | Self::Login { .. }
+            | Self::Refused { .. }
+            | Self::NotTaken { .. }
+            | Self::Unsupported { .. }
+            | Self::Program { .. }
+            | Self::TimeLimit { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How a node's attributes say that it is reached.
+
+use std::path::PathBuf;
+
+use sysclone_protocol::names::Secret;
+
+use crate::db::Attributes;
+
+/// Port of RMCP+ (IPMI 2.0, 13.1.2).
+const IPMI_PORT: u16 = 623;
+
+/// A BMC with user name and password.
+#[derive(Debug, Clone)]
+pub(super) struct Bmc {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    pub(super) password: Secret,
+}
+
+/// A libvirt domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Domain {
+    /// The hypervisor, as `virsh -c` takes it.
+    pub(super) uri: String,
+    pub(super) name: String,
+}
+
+/// The way to one machine.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Ipmi(Bmc),
+    Qemu { socket: PathBuf },
+    Virsh(Domain),
+}
+
+/// The methods, as `power` and `mgt` name them.
+const METHODS: &str = "ipmi, kvm or qemu";
+
+/// User name and password of a method, for nodes that have none of their own.
+pub(super) type Defaults<'a> = &'a dyn Fn(&str) -> Option<(String, Secret)>;
+
+/// Reads the way to a node. `open` makes passwords readable.
+///
+/// # Errors
+/// What is missing, and how to set it.
+pub(super) fn read_target(
+    node: &str,
+    attributes: &Attributes,
+    defaults: Defaults<'_>,
+    open: &dyn Fn(&str) -> Result<Secret, String>,
+) -> Result<Target, String> {
+    let get = |attr: &str| attributes.get(attr).map(|value| value.trim()).filter(|value| !value.is_empty());
+    let Some(method) = get("power").or_else(|| get("mgt")) else {
+        return Err(format!("mgt is not set: `chdef {node} mgt=ipmi` (methods are {METHODS})"));
+    };
+    match method {
+        "ipmi" => {
+            let host = get("bmc").ok_or_else(|| missing(node, "bmc", "<address of its BMC>"))?;
+            let own = get("bmcusername").map(str::to_owned);
+            let default = defaults("ipmi");
+            let user = own.or_else(|| default.as_ref().map(|(user, _)| user.clone())).unwrap_or_default();
+            let password = match (get("bmcpassword"), default) {
+                (Some(text), _) => open(text)?,
+                (None, Some((_, password))) => password,
+                (None, None) => return Err(missing(node, "bmcpassword", "<password>")),
+            };
+            let (host, port) = host_and_port(host, get("bmcport"), IPMI_PORT)?;
+            Ok(Target::Ipmi(Bmc { host, port, user, password }))
+        }
+        "qemu" => {
+            let socket = get("qmpsocket").ok_or_else(|| missing(node, "qmpsocket", "<path>"))?;
+            Ok(Target::Qemu { socket: PathBuf::from(socket) })
+        }
+        "kvm" => {
+            let uri = match get("vmhost") {
+                None => "qemu:///system".to_owned(),
+                Some(uri) if uri.contains("://") => uri.to_owned(),
+                Some(host) => format!("qemu+ssh://root@{host}/system?no_tty=1"),
+            };
+            Ok(Target::Virsh(Domain { uri, name: node.to_owned() }))
+        }
+        other => Err(format!(
+            "power method '{other}' is not known here: `chdef {node} power=<method>`, methods are {METHODS}"
+        )),
+    }
+}
+
+fn missing(node: &str, attr: &str, value: &str) -> String {
+    format!("{attr} is not set: `chdef {node} {attr}={value}`")
+}
+
+/// `host`, or `host` with the port in `bmcport`. In xCAT's tables `bmcport` says which network plug a BMC uses (0
+/// shared, 1 dedicated, `0 2`…); no BMC listens on those ports, so a small number or several words are not a port.
+fn host_and_port(host: &str, bmcport: Option<&str>, default: u16) -> Result<(String, u16), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.starts_with('-') || !host.chars().all(plain) {
+        return Err(format!("bmc='{host}' is neither an address nor a host name"));
+    }
+    let port = bmcport.and_then(|text| text.parse::<u16>().ok()).filter(|port| *port > 9).unwrap_or(default);
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)], default: Option<(&str, &str)>) -> Result<Target, String> {
+        let attributes = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let defaults =
+            |_: &str| default.map(|(user, password)| (user.to_owned(), Secret::new(password.to_owned())));
+        read_target("n1", &attributes, &defaults, &|text| Ok(Secret::new(text.to_owned())))
+    }
+
+    #[test]
+    fn a_bmc_has_attributes_of_its_own_or_those_of_the_method() {
+        let own = [("mgt", "ipmi"), ("bmc", "10.0.0.9"), ("bmcusername", "u"), ("bmcpassword", "p")];
+        let Ok(Target::Ipmi(bmc)) = read(&own, Some(("USERID", "default"))) else { panic!() };
+        assert_eq!((bmc.user.as_str(), bmc.password.reveal(), bmc.port), ("u", "p", 623));
+        let Ok(Target::Ipmi(bmc)) = read(&own[..2], Some(("USERID", "default"))) else { panic!() };
+        assert_eq!((bmc.user.as_str(), bmc.password.reveal()), ("USERID", "default"));
+        assert!(!format!("{bmc:?}").contains("default"), "the password can be printed");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_command_that_sets_it() {
+        for (pairs, expected) in [
+            (&[][..], "mgt is not set: `chdef n1 mgt=ipmi`"),
+            (&[("mgt", "ipmi")], "bmc is not set: `chdef n1 bmc="),
+            (&[("mgt", "ipmi"), ("bmc", "b")], "bmcpassword is not set"),
+            (&[("mgt", "ipmi"), ("bmc", "-I")], "neither an address"),
+            (&[("mgt", "qemu")], "qmpsocket is not set"),
+            (&[("mgt", "hmc")], "power method 'hmc' is not known"),
+        ] {
+            let error = read(pairs, None).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn power_wins_over_mgt() {
+        let both = [("mgt", "ipmi"), ("power", "kvm"), ("vmhost", "hv1")];
+        let Ok(Target::Virsh(domain)) = read(&both, None) else { panic!() };
+        assert_eq!(domain.uri, "qemu+ssh://root@hv1/system?no_tty=1");
+    }
+
+    #[test]
+    fn xcats_meaning_of_bmcport_is_no_udp_port() {
+        for (text, port) in [("0", 623), ("1", 623), ("0 2", 623), ("9001", 9001), ("", 623)] {
+            assert_eq!(host_and_port("b", Some(text), IPMI_PORT).unwrap().1, port, "{text}");
+        }
+    }
+}

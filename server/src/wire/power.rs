@@ -1,0 +1,66 @@
+//! Power and boot order.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::power::Task;
+
+/// `POST /api/v1/power`: does one thing on many nodes, and answers lines of [`NodeAnswer`] as they come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PowerRequest {
+    /// Node names, already evaluated.
+    pub nodes: Vec<String>,
+    /// What to do.
+    pub task: Task,
+    /// How many at a time, for how long.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Bounds of a request for many nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Nodes at a time.
+    pub fanout: u16,
+    /// Time limit of each node, in seconds.
+    pub seconds: u32,
+    /// How often a BMC that does not answer is asked again.
+    pub retries: u16,
+}
+
+/// More at a time than this only makes the server's own network card busier.
+const MAX_FANOUT: u16 = 512;
+
+impl Default for Limits {
+    /// 64 at a time, as xCAT does. Slow BMCs need half a minute for a session, and a silent one is asked twice.
+    fn default() -> Self {
+        Self { fanout: 64, seconds: 90, retries: 1 }
+    }
+}
+
+impl Limits {
+    /// Nodes at a time, at least one.
+    #[must_use]
+    pub fn fanout(&self) -> usize {
+        usize::from(self.fanout.clamp(1, MAX_FANOUT))
+    }
+
+    /// Time limit of each node.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.max(1).into())
+    }
+}
+
+/// How one node fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeAnswer {
+    /// Node name.
+    pub name: String,
+    /// The step, when the request has several: `nodeset`, `rsetboot`, `rpower`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Text to show after `name: `, or the error.
+    pub result: Result<String, String>,
+}

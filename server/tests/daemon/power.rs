@@ -1,0 +1,124 @@
+//! Power and boot order of machines behind simulated BMCs.
+
+use std::process::Command;
+
+use crate::bmc::{Bmc, PASSWORD, USER};
+use crate::site::Site;
+
+/// Runs the command line; its status, output and error output.
+fn cli(site: &Site, words: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_sysclone"))
+        .args(words)
+        .env("SYSCLONE_SOCKET", site.path("run/api.sock"))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn site_with(bmc: &Bmc) -> Site {
+    let site = Site::started();
+    let port = bmc.port.to_string();
+    site.define(
+        "node",
+        "n1",
+        &[
+            ("mgt", "ipmi"),
+            ("bmc", "127.0.0.1"),
+            ("bmcport", &port),
+            ("bmcusername", USER),
+            ("bmcpassword", PASSWORD),
+            ("groups", "all"),
+        ],
+    );
+    site
+}
+
+#[test]
+fn rpower_speaks_ipmi_and_xcats_words() {
+    let bmc = Bmc::start();
+    let site = site_with(&bmc);
+    for (action, said, on) in [
+        ("stat", "off", false),
+        ("boot", "off on", true),
+        ("state", "on", true),
+        ("boot", "on reset", true),
+        ("on", "on", true),
+        ("reset", "reset", true),
+        ("softoff", "softoff", true),
+        ("off", "off", false),
+        ("reset", "off", false),
+        ("on", "on", true),
+    ] {
+        let result = cli(&site, &["rpower", "n1", action]);
+        assert_eq!(result, (0, format!("n1: {said}\n"), String::new()), "{action}");
+        assert_eq!(bmc.is_on(), on, "{action}");
+    }
+    let told = bmc.told();
+    assert_eq!(
+        told,
+        ["set power 1", "set reset 1", "set reset 1", "set shutdown 1", "set power 0", "set power 1"]
+    );
+    assert!(site.has_event("power-asked", "rpower boot was asked for"));
+    assert!(site.has_event("power", "rpower boot: on reset"));
+    assert!(!site.has_event("power-asked", "stat"));
+}
+
+#[test]
+fn rsetboot_sets_reads_back_and_says_what_the_bmc_does_not_take() {
+    let bmc = Bmc::start();
+    let site = site_with(&bmc);
+    // This simulator takes the device and never marks it as valid, as many BMCs do; xCAT says then that it is inactive.
+    for (device, told) in [("net", "set boot pxe"), ("cd", "set boot cdrom"), ("default", "set boot none")] {
+        let result = cli(&site, &["rsetboot", "n1", device, "-u"]);
+        assert_eq!(result, (0, "n1: boot override inactive\n".into(), String::new()), "{device}");
+        assert_eq!(bmc.told().last().map(String::as_str), Some(told));
+    }
+    let (status, out, err) = cli(&site, &["rsetboot", "n1", "floppy"]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(
+        err.contains("n1: Error: 127.0.0.1 port") && err.contains("did not take boot device floppy"),
+        "{err}"
+    );
+    assert_eq!(cli(&site, &["rsetboot", "n1", "stat"]).1, "n1: boot override inactive\n");
+}
+
+#[test]
+fn a_bad_node_fails_alone_and_says_what_to_do() {
+    let bmc = Bmc::start();
+    let site = site_with(&bmc);
+    let port = bmc.port.to_string();
+    let bmc_at = [("mgt", "ipmi"), ("bmc", "127.0.0.1"), ("bmcport", port.as_str()), ("groups", "all")];
+    let login = |user, password| [&bmc_at[..], &[("bmcusername", user), ("bmcpassword", password)]].concat();
+    site.define("node", "wrong", &login(USER, "other"));
+    site.define("node", "stranger", &login("nobody", PASSWORD));
+    site.define("node", "bare", &[("groups", "all")]);
+    let (status, out, err) = cli(&site, &["rpower", "all", "stat"]);
+    assert_eq!((status, out.as_str()), (1, "n1: off\n"));
+    for part in [
+        "wrong: Error: 127.0.0.1 port",
+        "refuses the login of user 'nobody'",
+        "check bmcusername and bmcpassword",
+        "bare: Error: mgt is not set: `chdef bare mgt=ipmi`",
+    ] {
+        assert!(err.contains(part), "no '{part}' in {err}");
+    }
+    assert!(!site.log().contains(PASSWORD) && !err.contains(PASSWORD), "the password was written down");
+}
+
+#[test]
+fn wrong_usage_asks_nobody() {
+    let site = Site::started();
+    site.define_node();
+    for (words, error) in [
+        (&["rpower", "n1"][..], "Unsupported command"),
+        (&["rpower", "n1", "suspend"], "unsupported command power suspend"),
+        (&["rsetboot", "n1", "usb"], "unsupported command setboot usb"),
+    ] {
+        let (status, out, err) = cli(&site, words);
+        assert_eq!((status, out.as_str()), (2, ""), "{words:?}");
+        assert!(err.contains(error), "{err}");
+    }
+    let (status, _, err) = cli(&site, &["rpower", "nobody", "stat"]);
+    assert!(status == 1 && err.contains("nobody"), "{status} {err}");
+}
