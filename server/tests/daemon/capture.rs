@@ -23,7 +23,7 @@ uname*) echo x86_64; sha256sum "$dir/pushed" 2>/dev/null || : ;;
 esac
 "#;
 
-fn site() -> Site {
+pub(crate) fn site() -> Site {
     let site = Site::started();
     site.define("node", "golden", &[("ip", "127.0.0.21")]);
     let ssh = site.path("bin/ssh");
@@ -36,13 +36,13 @@ fn site() -> Site {
 }
 
 /// An `imgcapture` that runs: curl reading its lines.
-struct Capture {
+pub(crate) struct Capture {
     curl: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Capture {
-    fn begin(site: &Site, node: &str, osimage: &str) -> Self {
+    pub(crate) fn begin(site: &Site, node: &str, osimage: &str) -> Self {
         let body = json!({ "node": node, "osimage": osimage }).to_string();
         let mut curl = Command::new("curl")
             .args(["-sSN", "--max-time", "120", "--unix-socket"])
@@ -62,7 +62,7 @@ impl Capture {
     }
 
     /// All that is still said, and the last line.
-    fn end(mut self) -> (Vec<Value>, Value) {
+    pub(crate) fn end(mut self) -> (Vec<Value>, Value) {
         let mut text = String::new();
         self.lines.read_to_string(&mut text).unwrap();
         assert!(self.curl.wait().unwrap().success());
@@ -72,21 +72,21 @@ impl Capture {
     }
 
     /// Ctrl-C at `imgcapture`.
-    fn break_off(mut self) {
+    pub(crate) fn break_off(mut self) {
         self.curl.kill().unwrap();
         self.curl.wait().unwrap();
     }
 }
 
 /// The agent on the golden client, played by the test.
-struct Agent {
-    order: Value,
-    lines: File,
+pub(crate) struct Agent {
+    pub(crate) order: Value,
+    pub(crate) lines: File,
 }
 
 impl Agent {
     /// Waits until the server has started it.
-    fn wait(site: &Site) -> Self {
+    pub(crate) fn wait(site: &Site) -> Self {
         let order = fs::read(site.path("order")).unwrap();
         let lines = OpenOptions::new().write(true).open(site.path("lines")).unwrap();
         Self { order: serde_json::from_slice(&order).unwrap(), lines }
@@ -96,7 +96,7 @@ impl Agent {
         writeln!(self.lines, "{line}").unwrap();
     }
 
-    fn token(&self) -> Option<&str> {
+    pub(crate) fn token(&self) -> Option<&str> {
         self.order["token"].as_str()
     }
 
