@@ -1,8 +1,8 @@
 //! What a node can be set to install: an osimage definition with a captured generation that is whole in the store.
 
-use sysclone_image::{Manifest, Store};
+use sysclone_image::{Manifest, Store, StoreError};
 use sysclone_protocol::layout::DiskRules;
-use sysclone_protocol::names::{ImageName, ImageRef};
+use sysclone_protocol::names::{ImageName, ImageRef, ImageSelector, Pick};
 
 use super::pin::pin_for_tickets;
 use crate::app::App;
@@ -24,14 +24,14 @@ pub(super) struct Installable {
     disks: Vec<String>,
 }
 
-/// Finds the image that `nodeset osimage=name[@generation]` means; an error is the sentence for each node.
+/// Finds the image that `nodeset osimage=name[@generation|@tag]` means; an error is the sentence for each node.
 ///
 /// # Errors
 /// The database failed.
 pub(super) async fn find_image(
     app: &Arc<App>,
     name: &str,
-    generation: Option<u32>,
+    pick: &Pick,
 ) -> Result<Result<Installable, String>, DbError> {
     let missing = || format!("Cannot find the OS image {name} in the osimage table.");
     let Ok(image) = name.parse::<ImageName>() else { return Ok(Err(missing())) };
@@ -44,9 +44,10 @@ pub(super) async fn find_image(
         )));
     }
     let owned = Arc::clone(app);
+    let image = ImageSelector { name: image, pick: pick.clone() };
     let read = move || {
         let key = owned.keys.signing.verifying_key();
-        let manifest = read_manifest(&owned.store, &image, generation, &key)?;
+        let manifest = read_manifest(&owned.store, &image, &key)?;
         pin_for_tickets(&owned.store, &manifest.image_ref(), owned.config.ticket_life);
         Ok(manifest)
     };
@@ -67,18 +68,16 @@ pub(super) async fn find_image(
 /// Reads the manifest and sees that every pack is there with its size. The hashes are checked by each agent.
 fn read_manifest(
     store: &Store,
-    image: &ImageName,
-    generation: Option<u32>,
+    image: &ImageSelector,
     key: &sysclone_image::sign::VerifyingKey,
 ) -> Result<Manifest, String> {
     let sentence = |error: sysclone_image::StoreError| format!("{:#}", anyhow::Error::new(error));
-    let generation = match generation {
-        Some(generation) => generation,
-        None => store.newest(image).map_err(sentence)?.ok_or_else(|| {
+    let image = store.resolve(image).map_err(|error| match error {
+        StoreError::NoGeneration(image) => {
             format!("the OS image {image} has not been captured: imgcapture <node> -t sysclone -o {image}")
-        })?,
-    };
-    let image = ImageRef { name: image.clone(), generation };
+        }
+        other => sentence(other),
+    })?;
     let manifest = store.manifest(&image, key).map_err(sentence)?;
     for pack in &manifest.packs {
         let size = store.pack_path(&pack.id).and_then(|path| path.metadata().ok()).map(|m| m.len());

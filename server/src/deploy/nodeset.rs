@@ -12,6 +12,10 @@ use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
 use crate::define::Snapshot;
 use crate::wire::{NodesetRequest, Outcome};
+use sysclone_protocol::names::Pick;
+
+/// An image's name as it was written, and which generation of it.
+type Wanted = (String, Pick);
 
 /// What `nodeset` can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +24,7 @@ enum Target {
     Boot,
     Offline,
     /// The image named, or that of each node's `provmethod`.
-    Osimage(Option<(String, Option<u32>)>),
+    Osimage(Option<Wanted>),
 }
 
 fn parse_target(text: &str) -> Result<Target, String> {
@@ -33,16 +37,22 @@ fn parse_target(text: &str) -> Result<Target, String> {
             _ => Err(format!("Unknown state {text} requested")),
         },
         Some(("osimage", image)) => {
-            let (name, generation) = match image.split_once('@') {
-                Some((name, generation)) => {
-                    let wrong = || format!("Invalid argument: '{text}': the generation must be a number");
-                    (name, Some(generation.parse().map_err(|_| wrong())?))
-                }
-                None => (image, None),
-            };
-            Ok(Target::Osimage(Some((name.to_owned(), generation))))
+            let wrong = |why| format!("Invalid argument: '{text}': {why}");
+            Ok(Target::Osimage(Some(parse_wanted(image).map_err(wrong)?)))
         }
         Some(_) => Err(format!("Unknown state {text} requested")),
+    }
+}
+
+/// `name`, `name@7`, `name@stable`; whether there is such an image is looked at later.
+fn parse_wanted(text: &str) -> Result<Wanted, String> {
+    let Some((name, pick)) = text.split_once('@') else { return Ok((text.to_owned(), Pick::Newest)) };
+    match pick.parse() {
+        Ok(generation) => Ok((name.to_owned(), Pick::Generation(generation))),
+        Err(_) => match pick.parse() {
+            Ok(tag) => Ok((name.to_owned(), Pick::Tag(tag))),
+            Err(_) => Err("after '@' comes the number of a generation or a tag".to_owned()),
+        },
     }
 }
 
@@ -113,14 +123,14 @@ async fn disarm(
 async fn osimage(
     (app, snapshot): (&Arc<App>, &Snapshot),
     nodes: &[String],
-    image: Option<(String, Option<u32>)>,
+    image: Option<Wanted>,
     actor: &str,
 ) -> Result<Vec<Result<String, String>>, DeployError> {
     let wanted: Vec<_> = nodes.iter().map(|name| image_for(snapshot, name, image.as_ref())).collect();
-    let mut images: HashMap<(String, Option<u32>), Result<Installable, String>> = HashMap::new();
+    let mut images: HashMap<Wanted, Result<Installable, String>> = HashMap::new();
     for key in wanted.iter().flatten() {
         if !images.contains_key(key) {
-            images.insert(key.clone(), find_image(app, &key.0, key.1).await?);
+            images.insert(key.clone(), find_image(app, &key.0, &key.1).await?);
         }
     }
     let mut tx = app.db.write().await?;
@@ -147,16 +157,14 @@ async fn osimage(
 }
 
 /// The image that one node is to get.
-fn image_for(
-    snapshot: &Snapshot,
-    name: &str,
-    given: Option<&(String, Option<u32>)>,
-) -> Result<(String, Option<u32>), String> {
+fn image_for(snapshot: &Snapshot, name: &str, given: Option<&Wanted>) -> Result<Wanted, String> {
     let attributes = snapshot.attributes(name).ok_or_else(|| unknown(name))?;
     match given {
         Some(image) => Ok(image.clone()),
         None => match attributes.get("provmethod") {
-            Some(name) => Ok((name.clone(), None)),
+            Some(image) => {
+                parse_wanted(image).map_err(|why| format!("the node's provmethod '{image}': {why}"))
+            }
             None => Err("OS image name must be specified in nodetype.provmethod".to_owned()),
         },
     }
@@ -172,17 +180,19 @@ mod tests {
 
     #[test]
     fn states_are_read_as_typed() {
-        let image = |name: &str, generation| Ok(Target::Osimage(Some((name.to_owned(), generation))));
+        let image = |name: &str, pick| Ok(Target::Osimage(Some((name.to_owned(), pick))));
         for (text, expected) in [
             ("stat", Ok(Target::Stat)),
             ("boot", Ok(Target::Boot)),
             ("offline", Ok(Target::Offline)),
             ("osimage", Ok(Target::Osimage(None))),
-            ("osimage=demo", image("demo", None)),
-            ("osimage=demo@7", image("demo", Some(7))),
+            ("osimage=demo", image("demo", Pick::Newest)),
+            ("osimage=demo@7", image("demo", Pick::Generation(7))),
+            ("osimage=demo@stable", image("demo", Pick::Tag("stable".parse().unwrap()))),
             (
-                "osimage=demo@x",
-                Err("Invalid argument: 'osimage=demo@x': the generation must be a number".into()),
+                "osimage=demo@",
+                Err("Invalid argument: 'osimage=demo@': after '@' comes the number of a generation or a tag"
+                    .into()),
             ),
             ("install", Err("Unknown state install requested".into())),
             ("runcmd=bmcsetup", Err("Unknown state runcmd=bmcsetup requested".into())),

@@ -109,6 +109,7 @@ fn nodeset_says_what_is_wrong_in_the_words_that_scripts_know() {
     assert!(set("osimage=other").contains("provmethod 'netboot'"));
     let made = site.add_image("demo");
     assert_eq!(set("osimage=demo@7"), "there is no image demo@7");
+    assert_eq!(set("osimage=demo@stable"), "image demo has no tag 'stable'");
     for (attr, value, sentence) in [
         ("arch", "ppc64le", "the node is ppc64le, but the OS image demo@1 is for x86_64"),
         ("serialport", "0", "serialport defined, but no serialspeed for this node in nodehm table"),

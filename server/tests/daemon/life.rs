@@ -38,6 +38,14 @@ fn event(site: &Site, order: &Value, event: Value) -> crate::site::Answer {
     site.agent_json("event", order["token"].as_str(), &event)
 }
 
+/// What keeps demo@1 from being removed, in words.
+fn holders(site: &Site) -> Vec<String> {
+    let store = sysclone_image::Store::open(&site.path("state/store")).unwrap();
+    let image = "demo@1".parse().unwrap();
+    let holders = store.holders(&image, std::time::SystemTime::now()).unwrap();
+    holders.iter().map(ToString::to_string).collect()
+}
+
 fn report(order: &Value) -> Value {
     json!({
         "node": order["node"], "job": order["job"], "image": order["image"], "kernel": "6.1.0-35-amd64",
@@ -63,6 +71,7 @@ fn a_node_goes_from_defined_to_booted() {
 
     let manifest = site.agent("GET", "manifest", order["token"].as_str(), None);
     assert_eq!((manifest.status, &manifest.body[..8]), (200, &b"SYSCSIG1"[..]));
+    assert_eq!(holders(&site), ["the deploy of n1", "nodes that were set to install it"]);
     for phase in ["probe", "plan", "pull"] {
         let answer = event(&site, &order, json!({ "phase": phase, "event": "started" }));
         assert_eq!((answer.status, answer.json()), (200, json!({ "abort": false })));
@@ -81,6 +90,7 @@ fn a_node_goes_from_defined_to_booted() {
         json!({ "phase": "finish", "event": "installed", "host_keys": ["ssh-ed25519 AAAA"] }),
     );
     assert_eq!(site.status("n1").0, "rebooting");
+    assert_eq!(holders(&site), ["nodes that were set to install it"]);
     let known = std::fs::read_to_string(site.path("state/known_hosts")).unwrap();
     assert_eq!(known, "n1 ssh-ed25519 AAAA\n");
     assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
@@ -93,6 +103,17 @@ fn a_node_goes_from_defined_to_booted() {
     let kinds: Vec<String> = site.events().into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds.iter().filter(|kind| *kind == "node-booted").count(), 1);
     assert!(!site.events().iter().any(|(_, text)| text.contains('\u{1b}')), "an inventory is hostile text");
+}
+
+#[test]
+fn a_tag_is_what_its_generation_is() {
+    let site = Site::started();
+    site.define_node();
+    site.add_image("demo");
+    let store = sysclone_image::Store::open(&site.path("state/store")).unwrap();
+    store.tag(&"demo@1".parse().unwrap(), &"stable".parse().unwrap()).unwrap();
+    assert_eq!(site.nodeset(&["n1"], "osimage=demo@stable"), [Ok("sysclone debian12-x86_64".to_owned())]);
+    assert_eq!(enroll(&site)["image"], json!({ "name": "demo", "generation": 1 }));
 }
 
 #[test]

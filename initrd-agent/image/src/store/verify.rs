@@ -53,7 +53,8 @@ impl Store {
         let mut report = VerifyReport::default();
         for (index, pack) in manifest.packs.iter().enumerate() {
             report.packs += 1;
-            let what = match hash_file(&self.pack_file(&pack.id)) {
+            let what = match hash_file(&self.pack_path(&pack.id).unwrap_or_else(|| self.pack_file(&pack.id)))
+            {
                 Ok((id, bytes)) => {
                     report.bytes += bytes;
                     if id == pack.id {
