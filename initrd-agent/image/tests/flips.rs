@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use support::chance::{Chance, rounds};
 use support::{Site, options, tree};
-use sysclone_image::{ApplyError, Frame, Manifest, StoreError};
+use sysclone_image::{Accept, ApplyError, ExportHead, ExportJob, Frame, Manifest, StoreError};
 use sysclone_protocol::names::ImageRef;
 
 /// Flips unless the environment says otherwise.
@@ -188,4 +188,63 @@ fn a_manifest_in_the_place_of_another_generation_or_image_is_refused() {
     let other = ImageRef { name: "other".parse().unwrap(), generation: 1 };
     let error = image.site.store.manifest(&other, &key).unwrap_err();
     assert!(error.to_string().contains("other@1") && error.to_string().contains("golden@1"), "{error}");
+}
+
+/// A small image of two generations as an archive.
+fn archive(site: &Site, golden: &Path) -> Vec<u8> {
+    fs::write(golden.join("file"), tree::noise(1, 5000)).unwrap();
+    let first = site.commit(&site.capture(options(golden), None));
+    fs::write(golden.join("file"), tree::noise(2, 5000)).unwrap();
+    site.commit(&site.capture(options(golden), Some(&first)));
+    let key = site.signing_key.verifying_key();
+    let job = ExportJob {
+        image: &site.image,
+        generations: &[1, 2],
+        key: &key,
+        image_key: None,
+        progress: &|_, _| (),
+    };
+    let mut bytes = Vec::new();
+    site.store.export(&job, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_archive_with_flipped_bits_or_cut_is_refused_or_gives_the_same_image() {
+    let (golden, from, mut chance) = (tempfile::tempdir().unwrap(), Site::new(), Chance::from_environment());
+    let good = archive(&from, golden.path());
+    let mut refused = 0;
+    let tries = rounds("SYSCLONE_FLIPS", FLIPS);
+    for round in 0..tries {
+        let mut bad = good.clone();
+        for _ in 0..=round % 3 {
+            bad[usize::try_from(chance.below(good.len() as u64)).unwrap()] ^= 1 << chance.below(8);
+        }
+        if round % 5 == 0 {
+            bad.truncate(usize::try_from(chance.below(good.len() as u64)).unwrap());
+        }
+        let to = Site::new();
+        let manifest_key = from.signing_key.verifying_key();
+        let mut accept = |head: &ExportHead| {
+            if head.image != from.image {
+                return Err("another image was expected".to_owned());
+            }
+            Ok(Accept { image: to.image.clone(), image_key: from.image_key.clone(), manifest_key })
+        };
+        let result = to.store.import(&mut &bad[..], &to.signing_key, &mut accept);
+        let generations = to.store.generations(&to.image).unwrap();
+        match result {
+            Ok(_) => assert_eq!(generations, [1, 2]),
+            Err(_) => {
+                assert!(generations.is_empty(), "{generations:?}");
+                refused += 1;
+            }
+        }
+        for generation in generations {
+            let image = ImageRef { name: to.image.clone(), generation };
+            let verified = to.store.verify(&image, &from.image_key, &to.signing_key.verifying_key()).unwrap();
+            assert!(verified.damage.is_empty(), "{verified:?}");
+        }
+    }
+    assert!(refused > tries / 2, "{refused} of {tries}");
 }
