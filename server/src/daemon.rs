@@ -80,7 +80,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
     let boot_files = BootFiles::load(&config.boot_dir, &keys)
         .with_context(|| format!("loading boot files (boot_dir in {})", config.path.display()))?;
     let store = Store::open(&config.state_dir.join("store")).context("opening the image store")?;
-    let db = Db::open(&config.state_dir.join("sysclone.db")).await?;
+    let db = Db::open(&config.state_dir.join("sysclone.db"), &keys.attributes).await?;
     let known = Arc::new(Known::load(&db, config.listen.address).await?);
     let ipmi_home = make_home(&config.state_dir).context("preparing a home directory for ipmitool")?;
     Ok(App {

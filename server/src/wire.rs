@@ -3,7 +3,7 @@
 //! | call | body → answer |
 //! |---|---|
 //! | `POST /api/v1/noderange` | [`RangeRequest`] → [`RangeReply`] |
-//! | `GET /api/v1/objects/{type}?names=a,b` | → [`Objects`]; without `names` all of that type |
+//! | `GET /api/v1/objects/{type}?names=a,b` | → [`Objects`]; without `names` all of that type; passwords with `secrets=true` only |
 //! | `POST /api/v1/objects` | [`ChangeRequest`] → `Vec<`[`Outcome`]`>`, one per name |
 //! | `POST /api/v1/nodeset` | [`NodesetRequest`] → `Vec<`[`Outcome`]`>` |
 //! | `GET /api/v1/status?nodes=a,b` | → `Vec<`[`NodeStatus`]`>` |

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::agent::body;
 use super::error::ApiError;
 use super::user::Actor;
-use super::{capture, events, power};
+use super::{capture, events, power, secrets};
 use crate::app::App;
 use crate::define::apply_change;
 use crate::deploy;
@@ -63,11 +63,14 @@ async fn noderange(
 #[derive(Deserialize)]
 struct ObjectsQuery {
     names: Option<String>,
+    /// Whether passwords are to be shown.
+    #[serde(default)]
+    secrets: bool,
 }
 
 async fn objects(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     Path(kind): Path<ObjectType>,
     Query(query): Query<ObjectsQuery>,
 ) -> Result<Json<Objects>, ApiError> {
@@ -75,6 +78,7 @@ async fn objects(
     if kind == ObjectType::Node {
         deploy::node_views(&app, &mut objects).await?;
     }
+    secrets::show_or_mask(&app, (kind, &mut objects), query.secrets, &actor).await?;
     Ok(Json(objects))
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod packs;
 mod power;
+mod secrets;
 mod user;
 
 pub use admin::admin_router;

@@ -156,6 +156,9 @@ pub(super) struct Lsdef {
     /// As a stanza file
     #[arg(short = 'z', long)]
     pub(super) stanza: bool,
+    /// Show passwords, which is put on record
+    #[arg(long)]
+    pub(super) secrets: bool,
     /// Only objects for which this holds: attr==value, attr!=value, attr=~regex, attr!~regex
     #[arg(short = 'w', value_name = "CONDITION")]
     pub(super) conditions: Vec<String>,

@@ -26,6 +26,7 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     socket: PathBuf,
+    secrets: bool,
 }
 
 /// Why the daemon cannot be reached, and what to do about it.
@@ -44,7 +45,17 @@ pub(super) struct Refused {
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), secrets: false }
+    }
+
+    /// Whether definitions are wanted with their passwords, which the daemon puts on record.
+    pub(super) fn with_secrets(self, secrets: bool) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// What asks for passwords in the query of a URL.
+    pub(super) fn secrets_query(&self) -> &'static str {
+        if self.secrets { "secrets=true" } else { "" }
     }
 
     /// Asks for a document.

@@ -12,7 +12,7 @@ use crate::wire::{AttributeAction, ObjectType};
 /// Lists definitions.
 pub(super) async fn run(args: &Lsdef, console: &mut Console) -> anyhow::Result<Exit> {
     let asked = Asked::read(args)?;
-    let client = Client::new(&args.common.socket);
+    let client = Client::new(&args.common.socket).with_secrets(args.secrets);
     let (mut found, missing) = match &asked.names {
         None => (every(&client, &asked.kinds).await?, Vec::new()),
         Some(names) => these(&client, &asked.kinds, names).await?,

@@ -23,7 +23,8 @@ pub(super) struct Object {
 
 /// All definitions of a type.
 pub(super) async fn all(client: &Client, kind: ObjectType) -> anyhow::Result<Vec<Object>> {
-    Ok(objects(client.get(&format!("/api/v1/objects/{}", kind.word())).await?, kind).collect())
+    let path = format!("/api/v1/objects/{}?{}", kind.word(), client.secrets_query());
+    Ok(objects(client.get(&path).await?, kind).collect())
 }
 
 /// The definitions with these names that exist.
@@ -34,7 +35,7 @@ pub(super) async fn named(
 ) -> anyhow::Result<Vec<Object>> {
     let mut found = Vec::new();
     for batch in targets::batches(names) {
-        let path = format!("/api/v1/objects/{}?names={batch}", kind.word());
+        let path = format!("/api/v1/objects/{}?names={batch}&{}", kind.word(), client.secrets_query());
         found.extend(objects(client.get(&path).await?, kind));
     }
     Ok(found)

@@ -7,6 +7,7 @@ mod events;
 mod jobs;
 mod migrations;
 mod objects;
+mod sealing;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Mutex, MutexGuard, watch};
+
+use crate::trust::AttributeKey;
 
 pub use events::NewEvent;
 pub use jobs::{Job, NewJob, Role, RulesByLabel};
@@ -64,6 +67,7 @@ pub struct Db {
     pool: SqlitePool,
     turn: Mutex<()>,
     newest_event: watch::Sender<i64>,
+    key: AttributeKey,
 }
 
 /// A transaction that writes. Dropped without [`Tx::commit`], nothing of it happened.
@@ -72,15 +76,17 @@ pub struct Tx<'db> {
     now: Timestamp,
     event: Option<i64>,
     newest_event: &'db watch::Sender<i64>,
+    key: &'db AttributeKey,
     _turn: MutexGuard<'db, ()>,
 }
 
 impl Db {
-    /// Opens the database, makes it when it is not there, and brings it up to date.
+    /// Opens the database, makes it when it is not there, and brings it up to date. Passwords in it are sealed with
+    /// `key`: whatever reads them gets them sealed.
     ///
     /// # Errors
     /// The file cannot be used, or a later version of this program wrote it.
-    pub async fn open(path: &Path) -> Result<Self, DbError> {
+    pub async fn open(path: &Path, key: &AttributeKey) -> Result<Self, DbError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -97,11 +103,12 @@ impl Db {
             .await
             .map_err(open)?;
         migrations::run(&pool).await.map_err(|source| DbError::Migrate { path: path.to_owned(), source })?;
+        sealing::seal_all(&pool, key).await.map_err(open)?;
         let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM event")
             .fetch_one(&pool)
             .await
             .map_err(open)?;
-        Ok(Self { pool, turn: Mutex::new(()), newest_event: watch::Sender::new(newest) })
+        Ok(Self { pool, turn: Mutex::new(()), newest_event: watch::Sender::new(newest), key: key.clone() })
     }
 
     /// Begins to write. Other writers wait meanwhile, so keep it short.
@@ -111,7 +118,14 @@ impl Db {
     pub async fn write(&self) -> Result<Tx<'_>, DbError> {
         let turn = self.turn.lock().await;
         let tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Tx { tx, now: Timestamp::now(), event: None, newest_event: &self.newest_event, _turn: turn })
+        Ok(Tx {
+            tx,
+            now: Timestamp::now(),
+            event: None,
+            newest_event: &self.newest_event,
+            key: &self.key,
+            _turn: turn,
+        })
     }
 
     /// Closes it in good order.

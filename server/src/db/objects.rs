@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Db, DbError, Tx, list};
+use crate::trust::is_secret;
 use crate::wire::{ObjectType, Objects};
 
 /// The attributes of one object.
@@ -71,7 +72,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets one attribute of an object that is there.
+    /// Sets one attribute of an object that is there. Passwords are sealed.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -81,6 +82,7 @@ impl Tx<'_> {
         name: &str,
         (attr, value): (&str, &str),
     ) -> Result<(), DbError> {
+        let sealed = is_secret(attr).then(|| self.key.seal(attr, value));
         sqlx::query(
             "INSERT INTO attribute (type, name, attr, value) VALUES (?, ?, ?, ?) \
              ON CONFLICT DO UPDATE SET value = excluded.value",
@@ -88,7 +90,7 @@ impl Tx<'_> {
         .bind(kind.word())
         .bind(name)
         .bind(attr)
-        .bind(value)
+        .bind(sealed.as_deref().unwrap_or(value))
         .execute(&mut *self.tx)
         .await?;
         Ok(())

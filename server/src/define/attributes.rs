@@ -8,6 +8,7 @@ use sysclone_protocol::names::{ImageName, NodeName};
 use super::disk_rules::parse_disk_rules;
 use super::network::{is_address_list, parse_mask};
 use super::node::{parse_macs, parse_netboot};
+use crate::trust::{MASK, is_secret};
 use crate::wire::ObjectType;
 
 /// Longest attribute name and value, in bytes.
@@ -42,6 +43,7 @@ pub enum AttributeError {
 
 impl AttributeError {
     pub(super) fn value(attr: &str, value: &str, problem: String) -> Self {
+        let value = if is_secret(attr) { MASK } else { value };
         Self::Value { attr: attr.to_owned(), value: value.to_owned(), problem }
     }
 }
@@ -72,6 +74,11 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
     }
     if value.is_empty() {
         return Ok(());
+    }
+    if is_secret(attr) && value == MASK {
+        let problem =
+            "this is what lsdef shows in place of passwords (lsdef --secrets shows them)".to_owned();
+        return Err(AttributeError::value(attr, value, problem));
     }
     let problem = if value.len() > MAX_VALUE {
         Some(format!("it is longer than {MAX_VALUE} bytes"))

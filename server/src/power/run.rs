@@ -92,10 +92,10 @@ pub(super) async fn on_node(
     tokio::time::timeout(limit, tries).await.unwrap_or(Err(late))
 }
 
-fn target_of(_app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, PowerError> {
+fn target_of(app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, PowerError> {
     let unknown = || format!("Could not find an object named '{name}' of type 'node'.");
     let attributes = snapshot.attributes(name).ok_or_else(|| PowerError::Definition(unknown()))?;
-    let open = |text: &str| Ok(sysclone_protocol::names::Secret::new(text.to_owned()));
+    let open = |text: &str| app.keys.attributes.open("bmcpassword", text).map_err(|error| error.to_string());
     read_target(name, attributes, &|_| None, &open).map_err(PowerError::Definition)
 }
 

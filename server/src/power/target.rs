@@ -57,6 +57,7 @@ pub(super) fn read_target(
     match method {
         "ipmi" => {
             let host = get("bmc").ok_or_else(|| missing(node, "bmc", "<address of its BMC>"))?;
+            let (host, port) = host_and_port(host, get("bmcport"), IPMI_PORT)?;
             let own = get("bmcusername").map(str::to_owned);
             let default = defaults("ipmi");
             let user = own.or_else(|| default.as_ref().map(|(user, _)| user.clone())).unwrap_or_default();
@@ -65,7 +66,6 @@ pub(super) fn read_target(
                 (None, Some((_, password))) => password,
                 (None, None) => return Err(missing(node, "bmcpassword", "<password>")),
             };
-            let (host, port) = host_and_port(host, get("bmcport"), IPMI_PORT)?;
             Ok(Target::Ipmi(Bmc { host, port, user, password }))
         }
         "qemu" => {

@@ -7,6 +7,7 @@ use sysclone_image::sign::SigningKey;
 use sysclone_protocol::names::{ImageName, Secret};
 
 use super::files::{KeyFileError, load_or_make, make_private_directory};
+use super::sealed::AttributeKey;
 use super::ticket::TicketKey;
 use super::tls::TlsIdentity;
 
@@ -15,6 +16,8 @@ pub struct Keys {
     directory: PathBuf,
     /// Signs manifests.
     pub signing: SigningKey,
+    /// Seals passwords in the database.
+    pub attributes: AttributeKey,
     /// Makes tickets and tokens.
     pub ticket: TicketKey,
     /// CA of the agents' interface.
@@ -38,7 +41,11 @@ impl Keys {
         let text = load_or_make(&ticket_file, || Ok(TicketKey::make()))?;
         let ticket = TicketKey::parse(text.reveal())
             .ok_or_else(|| damaged(&ticket_file, &"not 32 bytes in base64"))?;
-        Ok(Self { directory: directory.to_owned(), signing, ticket, tls: load_tls(directory)? })
+        let attributes_file = directory.join("attributes.key");
+        let text = load_or_make(&attributes_file, || Ok(AttributeKey::make()))?;
+        let attributes = AttributeKey::parse(text.reveal())
+            .ok_or_else(|| damaged(&attributes_file, &"not 32 bytes in base64"))?;
+        Ok(Self { directory: directory.to_owned(), signing, attributes, ticket, tls: load_tls(directory)? })
     }
 
     /// The key of an image, when it has one.
@@ -106,7 +113,9 @@ mod tests {
         assert_eq!(again.ticket.ticket("j", b"n"), first.ticket.ticket("j", b"n"));
         assert_eq!(again.image_key(&image).unwrap(), Some(image_key));
         assert_eq!(keys.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        for name in ["manifest-signing.key", "ticket.key", "ca.key", "ca.pem", "images/demo.key"] {
+        for name in
+            ["manifest-signing.key", "ticket.key", "attributes.key", "ca.key", "ca.pem", "images/demo.key"]
+        {
             let mode = keys.join(name).metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
@@ -116,7 +125,7 @@ mod tests {
     fn a_damaged_key_is_named_and_not_replaced() {
         let dir = tempfile::tempdir().unwrap();
         Keys::load_or_create(dir.path()).unwrap();
-        for name in ["manifest-signing.key", "ticket.key", "ca.key"] {
+        for name in ["manifest-signing.key", "ticket.key", "attributes.key", "ca.key"] {
             let path = dir.path().join(name);
             let good = std::fs::read(&path).unwrap();
             std::fs::write(&path, "rubbish").unwrap();

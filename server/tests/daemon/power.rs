@@ -107,6 +107,31 @@ fn a_bad_node_fails_alone_and_says_what_to_do() {
 }
 
 #[test]
+fn passwords_are_sealed_in_the_database_and_masked_for_people() {
+    let bmc = Bmc::start();
+    let mut site = site_with(&bmc);
+    let shown = cli(&site, &["lsdef", "n1", "-i", "bmcpassword", "-c"]);
+    assert_eq!(shown, (0, "n1: bmcpassword=********\n".into(), String::new()));
+    let shown = cli(&site, &["lsdef", "n1", "-i", "bmcpassword", "-c", "--secrets"]);
+    assert_eq!(shown, (0, format!("n1: bmcpassword={PASSWORD}\n"), String::new()));
+    assert!(site.has_event("secrets-shown", "passwords of node n1 were shown"));
+    // What is shown to people is not a password, and a change of something else leaves the password alone.
+    let refused = cli(&site, &["chdef", "n1", "bmcpassword=********"]);
+    assert!(refused.0 != 0 && refused.2.contains("lsdef --secrets"), "{refused:?}");
+    assert_eq!(cli(&site, &["chdef", "n1", "comments=x"]).0, 0);
+    assert_eq!(cli(&site, &["rpower", "n1", "stat"]).1, "n1: off\n");
+    let refused = cli(&site, &["chdef", "n1", &format!("bmcpassword={PASSWORD}\u{7}")]);
+    assert!(refused.0 != 0 && !refused.2.contains(PASSWORD), "{refused:?}");
+    assert!(site.stop());
+    for name in ["sysclone.db", "sysclone.db-wal"] {
+        let bytes = std::fs::read(site.path("state").join(name)).unwrap_or_default();
+        let found = bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes());
+        assert!(!found, "the password is in {name}");
+    }
+    assert!(!site.log().contains(PASSWORD), "the password was logged");
+}
+
+#[test]
 fn wrong_usage_asks_nobody() {
     let site = Site::started();
     site.define_node();

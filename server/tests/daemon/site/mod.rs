@@ -210,7 +210,9 @@ impl Site {
         assert!(self.stop());
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let db = sysclone_server::db::Db::open(&self.path("state/sysclone.db")).await.unwrap();
+            let keys = sysclone_server::trust::Keys::load_or_create(&self.path("state/keys")).unwrap();
+            let path = self.path("state/sysclone.db");
+            let db = sysclone_server::db::Db::open(&path, &keys.attributes).await.unwrap();
             let mut tx = db.write().await.unwrap();
             for (n, name) in names.iter().enumerate() {
                 let mac = format!("52:54:00:01:{:02x}:{:02x}", n >> 8, n & 255);
