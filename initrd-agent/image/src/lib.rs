@@ -34,6 +34,6 @@ pub use pack::{
 };
 pub use store::{
     Accept, BadPack, Damage, ExportHead, ExportJob, ExportReport, FsckJob, FsckReport, GcReport, GcRule,
-    HealReport, Holder, Hurt, ImportReport, Made, MostlyDead, Pin, PutOutcome, RepackReport, RepairReport,
-    RetentionRule, Store, StoreError, StoredPack, VerifyReport, plan_retention,
+    HealReport, Holder, Hurt, ImportReport, Made, MostlyDead, PackDirectory, Pin, PutOutcome, RepackReport,
+    RepairReport, RetentionRule, Store, StoreError, StoredPack, VerifyReport, plan_retention,
 };

@@ -77,6 +77,27 @@ fn an_export_becomes_the_same_image_elsewhere_and_a_second_import_changes_nothin
 }
 
 #[test]
+fn an_export_gives_back_packs_that_were_lost() {
+    let golden = tempfile::tempdir().unwrap();
+    let site = site(golden.path());
+    let bytes = export(&site, true);
+    for pack in site.packs() {
+        fs::remove_file(pack).unwrap();
+    }
+    let report = import(&site, &bytes, None).unwrap();
+    assert_eq!((report.images.len(), report.new_packs), (2, 2));
+    assert_eq!(
+        site.store.generations(&site.image).unwrap(),
+        [1, 2],
+        "they are the generations that are there"
+    );
+    let key = site.signing_key.verifying_key();
+    for image in report.images {
+        assert_eq!(site.store.degraded(&image, &key).unwrap(), None);
+    }
+}
+
+#[test]
 fn an_image_that_is_there_gets_the_imported_ones_as_its_next_generations() {
     let golden = tempfile::tempdir().unwrap();
     let (from, mut to) = (site(golden.path()), Site::new());

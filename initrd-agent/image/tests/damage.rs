@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use support::{Site, options};
-use sysclone_image::{FsckJob, FsckReport, GcRule, ImageKey, Manifest, PackId, Store};
+use sysclone_image::{FsckJob, FsckReport, GcRule, ImageKey, Manifest, PackDirectory, PackId, Store};
 use sysclone_protocol::names::ImageRef;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -197,12 +197,12 @@ fn of_a_damaged_pack_all_good_frames_are_saved() {
 
 #[test]
 fn packs_come_back_from_another_store_when_their_hash_is_right() {
-    let (golden, site, other) = (tempfile::tempdir().unwrap(), Site::new(), tempfile::tempdir().unwrap());
+    let (golden, site, place) = (tempfile::tempdir().unwrap(), Site::new(), tempfile::tempdir().unwrap());
     fs::write(golden.path().join("file"), noise(1, 9 << 20)).unwrap();
     let first = site.commit(&site.capture(options(golden.path()), None));
     fs::write(golden.path().join("more"), noise(2, 1 << 20)).unwrap();
     let second = site.commit(&site.capture(options(golden.path()), Some(&first)));
-    let other = Store::open(other.path()).unwrap();
+    let other = Store::open(place.path()).unwrap();
     let copy = |id: &PackId| {
         let bytes = fs::read(site.store.pack_path(id).unwrap()).unwrap();
         other.put_pack(&site.image, id, &mut &bytes[..]).unwrap();
@@ -219,7 +219,7 @@ fn packs_come_back_from_another_store_when_their_hash_is_right() {
     fsck(&site, true);
 
     let key = site.signing_key.verifying_key();
-    let report = site.store.repair_from(&site.image, &key, &other).unwrap();
+    let report = site.store.repair_from(&site.image, &key, &PackDirectory::new(place.path())).unwrap();
     assert_eq!((&report.repaired[..], report.bytes), (&[old][..], second.packs[0].bytes));
     assert_eq!((report.failed.len(), report.failed[0].0), (1, new));
     assert!(report.failed[0].1.contains("damaged on the way"), "{}", report.failed[0].1);

@@ -82,8 +82,17 @@ impl Store {
         }
         let hurts = self.all_hurts(job, &needed, &bad)?;
         for (pack, what) in bad {
-            let quarantined = job.quarantine && self.quarantine(&pack)?;
             let hurts = hurts.get(&pack).cloned().unwrap_or_default();
+            if hurts.is_empty() && self.pack_path(&pack).is_none() {
+                // Its generation was removed, and it was collected, while the others were read.
+                continue;
+            }
+            let there = self.pack_path(&pack).is_some();
+            let quarantined = job.quarantine && there && self.quarantine_bad(&pack)?;
+            if job.quarantine && there && !quarantined {
+                // It was good when nobody could move it: it had been moved while it was read.
+                continue;
+            }
             report.bad_packs.push(BadPack { pack, what, quarantined, hurts });
         }
         Ok(report)

@@ -1,7 +1,10 @@
 //! What an image lacks, and getting it from another store.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use sysclone_protocol::names::{ImageName, ImageRef};
 
@@ -158,9 +161,22 @@ impl Store {
         Ok(report)
     }
 
-    /// Moves a pack to where nobody is served from, wherever it is; answers whether there was one.
-    pub(super) fn quarantine(&self, id: &PackId) -> Result<bool, StoreError> {
+    /// Moves a pack to where nobody is served from, wherever it is.
+    fn quarantine(&self, id: &PackId) -> Result<(), StoreError> {
         let _alone = self.removing()?;
+        self.move_to_quarantine(id).map(drop)
+    }
+
+    /// Moves a pack there when it is bad; answers whether it did. Read while nobody can move it.
+    pub(super) fn quarantine_bad(&self, id: &PackId) -> Result<bool, StoreError> {
+        let _alone = self.removing()?;
+        let good = self
+            .pack_path(id)
+            .is_some_and(|path| super::verify::hash_file(&path).is_ok_and(|(found, _)| found == *id));
+        if good { Ok(false) } else { self.move_to_quarantine(id) }
+    }
+
+    fn move_to_quarantine(&self, id: &PackId) -> Result<bool, StoreError> {
         let mut moved = false;
         for place in [self.trash_file(id), self.pack_file(id)] {
             moved |= files::move_file(&place, &self.quarantine_file(id))?;
@@ -175,6 +191,42 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),
     }
+}
+
+/// Packs below a directory that is only read: another store, a copy of one, or an unpacked export.
+#[derive(Debug, Clone)]
+pub struct PackDirectory(PathBuf);
+
+impl PackDirectory {
+    /// The packs of the store, or the export, in this directory.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self(root.join("packs"))
+    }
+
+    fn open(&self, pack: &PackId) -> io::Result<File> {
+        let name = pack.to_string();
+        File::open(self.0.join(&name[..2]).join(name))
+    }
+}
+
+impl PackSource for PackDirectory {
+    fn read(&self, pack: &PackId, range: Range<u64>) -> io::Result<Vec<u8>> {
+        read_range(&self.open(pack)?, range)
+    }
+
+    fn size(&self, pack: &PackId) -> io::Result<u64> {
+        Ok(self.open(pack)?.metadata()?.len())
+    }
+}
+
+/// Reads exactly these bytes of a file.
+pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
+    let len = len.filter(|_| file.metadata().is_ok_and(|m| range.end <= m.len()));
+    let mut bytes = vec![0; len.ok_or(io::ErrorKind::UnexpectedEof)?];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
 }
 
 /// A whole pack of another store as something to read from.

@@ -36,7 +36,6 @@ mod verify;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -48,7 +47,7 @@ pub use export::{ExportHead, ExportJob, ExportReport};
 pub use fsck::{BadPack, FsckJob, FsckReport};
 pub use gc::{GcReport, GcRule, StoredPack};
 pub use heal::HealReport;
-pub use health::{Hurt, RepairReport};
+pub use health::{Hurt, PackDirectory, RepairReport};
 pub use import::{Accept, ImportReport};
 pub use pins::Pin;
 pub use references::Holder;
@@ -395,11 +394,7 @@ impl PackSink for LocalSink<'_> {
 impl PackSource for Store {
     fn read(&self, pack: &PackId, range: Range<u64>) -> io::Result<Vec<u8>> {
         let file = File::open(self.pack_path(pack).ok_or(io::ErrorKind::NotFound)?)?;
-        let len = range.end.checked_sub(range.start).and_then(|len| usize::try_from(len).ok());
-        let len = len.filter(|_| file.metadata().is_ok_and(|m| range.end <= m.len()));
-        let mut bytes = vec![0; len.ok_or(io::ErrorKind::UnexpectedEof)?];
-        file.read_exact_at(&mut bytes, range.start)?;
-        Ok(bytes)
+        health::read_range(&file, range)
     }
 
     fn size(&self, pack: &PackId) -> io::Result<u64> {

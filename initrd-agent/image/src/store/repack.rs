@@ -91,7 +91,7 @@ impl Store {
 
     /// Copies what is used of a pack; answers whether all of it was good.
     fn copy_used(&self, used: &Used, copier: &mut Copier<'_>) -> Result<bool, StoreError> {
-        let path = self.pack_file(&used.pack.id);
+        let path = self.pack_path(&used.pack.id).unwrap_or_else(|| self.pack_file(&used.pack.id));
         let file = File::open(&path).map_err(files::failed("opening", &path))?;
         let mut good = true;
         for (frame, chunks) in used.frames.values() {
