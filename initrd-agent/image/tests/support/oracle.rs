@@ -128,12 +128,25 @@ fn extents(golden: &Path, clone: &Path) -> Vec<String> {
     found
 }
 
-/// Whether one of `ranges` holds `range`, as far as that lies in the file and in whole blocks of 4 KiB.
+const BLOCK: u64 = 4096;
+
+/// Whether one of `ranges` holds `range`, as far as that lies in the file and in whole blocks.
 fn within((start, end): (u64, u64), ranges: &Ranges, size: u64) -> bool {
-    let block = 4096;
-    let (start, end) = (start / block * block, end.min(size));
-    start >= end
-        || ranges.iter().any(|(from, to)| from / block * block <= start && end <= to.div_ceil(block) * block)
+    let (start, end) = (start / BLOCK * BLOCK, end.min(size));
+    start >= end || whole_blocks(ranges).iter().any(|(from, to)| *from <= start && end <= *to)
+}
+
+/// Ranges made larger to whole blocks, as a file system with larger blocks has to, and joined where they then touch.
+fn whole_blocks(ranges: &Ranges) -> Ranges {
+    let mut joined: Ranges = Vec::new();
+    for (start, end) in ranges {
+        let (start, end) = (start / BLOCK * BLOCK, end.div_ceil(BLOCK) * BLOCK);
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = end,
+            Some(_) | None => joined.push((start, end)),
+        }
+    }
+    joined
 }
 
 fn maps(root: &Path) -> BTreeMap<String, (u64, Ranges, Ranges)> {
