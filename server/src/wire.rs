@@ -9,6 +9,7 @@
 //! | `GET /api/v1/status?nodes=a,b` | → `Vec<`[`NodeStatus`]`>` |
 //! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |
 //! | `POST /api/v1/power` | [`power::PowerRequest`] → lines of [`power::NodeAnswer`] |
+//! | `POST /api/v1/rinstall` | [`power::InstallRequest`] → lines of [`power::NodeAnswer`], one for each step of a node |
 //! | `GET /api/v1/events?after=N&nodes=a,b&follow=true` | → lines of [`EventRecord`]; `follow` keeps the stream open |
 //!
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].

@@ -34,6 +34,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/capture", post(capture::capture))
         .route("/api/v1/power", post(power::power))
+        .route("/api/v1/rinstall", post(power::rinstall))
         .route("/api/v1/events", get(events::events))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
         .method_not_allowed_fallback(async || {

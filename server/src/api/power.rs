@@ -13,8 +13,10 @@ use super::error::ApiError;
 use super::events::lines;
 use super::user::Actor;
 use crate::app::App;
-use crate::power::{Asked, record_request, run};
-use crate::wire::power::{NodeAnswer, PowerRequest};
+use crate::deploy::nodeset;
+use crate::power::{Asked, BootDevice, BootOrder, BootRequest, PowerAction, Task, record_request, run};
+use crate::wire::power::{InstallRequest, NodeAnswer, PowerRequest, installs};
+use crate::wire::{NodesetRequest, Outcome};
 
 /// Lines between the work and its reader.
 const WAITING: usize = 64;
@@ -26,10 +28,38 @@ pub(super) async fn power(
     request: Result<Json<PowerRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let PowerRequest { nodes, task, limits } = body(request)?;
-    let asked = Asked { nodes, task, limits, actor: actor.0 };
+    let asked = Asked { nodes, tasks: vec![task], limits, actor: actor.0 };
     record_request(&app, &asked).await?;
     let owned = Arc::clone(&app);
     Ok(streamed(&app, |answers| async move { run(&owned, &asked, answers).await }))
+}
+
+/// `POST rinstall`: nodeset for all in one transaction, then boot order and power of those that took it.
+pub(super) async fn rinstall(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    request: Result<Json<InstallRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let InstallRequest { nodes, state, uefi, limits } = body(request)?;
+    if !installs(&state) {
+        return Err(ApiError::invalid(format!("Unknown state {state} requested")));
+    }
+    let (owned, by) = (Arc::clone(&app), actor.0.clone());
+    let request = NodesetRequest { nodes, state };
+    let set = app.to_the_end(async move { nodeset(&owned, &request, &by).await }).await?;
+    let nodes = set.iter().filter(|outcome| outcome.result.is_ok()).map(|o| o.name.clone()).collect();
+    let order = BootOrder { device: BootDevice::Net, uefi, persistent: false };
+    let tasks = vec![Task::Boot(BootRequest::Set(order)), Task::Power(PowerAction::Boot)];
+    let asked = Asked { nodes, tasks, limits, actor: actor.0 };
+    record_request(&app, &asked).await?;
+    let owned = Arc::clone(&app);
+    Ok(streamed(&app, |answers| async move {
+        for Outcome { name, result } in set {
+            // Whoever has gone is noticed by the work itself.
+            let _ = answers.send(NodeAnswer { name, step: Some("nodeset".to_owned()), result }).await;
+        }
+        run(&owned, &asked, answers).await;
+    }))
 }
 
 /// Starts work whose answers become the lines of a response. When the reader goes, the work learns it from its

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::power;
+use super::{power, rinstall};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -59,6 +59,9 @@ pub(super) enum Verb {
     /// Set what nodes boot from
     #[command(version, disable_version_flag = true, after_help = power::RSETBOOT_EXAMPLES)]
     Rsetboot(power::Rsetboot),
+    /// Install nodes: nodeset, boot from the network, restart
+    #[command(version, disable_version_flag = true, after_help = rinstall::EXAMPLES)]
+    Rinstall(rinstall::Rinstall),
     /// Show what happened
     #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),
@@ -71,8 +74,18 @@ pub(super) enum Verb {
 }
 
 /// Verbs that answer to their own names when linked to.
-pub(super) const APPLETS: [&str; 9] =
-    ["rpower", "rsetboot", "mkdef", "chdef", "lsdef", "rmdef", "nodeset", "imgcapture", "nodestat"];
+pub(super) const APPLETS: [&str; 10] = [
+    "rinstall",
+    "rpower",
+    "rsetboot",
+    "mkdef",
+    "chdef",
+    "lsdef",
+    "rmdef",
+    "nodeset",
+    "imgcapture",
+    "nodestat",
+];
 
 /// Options of every verb that talks to the daemon.
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod objects;
 mod power;
 mod remove;
 mod render;
+mod rinstall;
 mod status;
 mod targets;
 mod watch;
@@ -72,6 +73,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Nodestat(args) => status::run(&args, console).await,
         Verb::Rpower(args) => power::rpower(&args, console).await,
         Verb::Rsetboot(args) => power::rsetboot(&args, console).await,
+        Verb::Rinstall(args) => rinstall::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),

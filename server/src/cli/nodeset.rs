@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Nodeset, console: &mut Console) -> anyhow::Result
 }
 
 /// Refuses words that are not states before anything is asked of the daemon.
-fn check(state: &str) -> Result<(), Usage> {
+pub(super) fn check(state: &str) -> Result<(), Usage> {
     let word = state.split_once('=').map_or(state, |(word, _)| word);
     match (STATES.contains(&word), word == "osimage" || word == state) {
         (false, _) => Err(Usage(format!("Unknown state {state} requested"))),

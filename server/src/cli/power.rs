@@ -106,7 +106,8 @@ async fn on_nodes(
     }
     let request = PowerRequest { nodes, task, limits: bounds.limits() };
     let total = request.nodes.len();
-    let exit = followed(follow(&client, ("/api/v1/power", &request, total), common.json, console)).await?;
+    let view = View { json: common.json, hidden: &[] };
+    let exit = followed(follow(&client, ("/api/v1/power", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }
 
@@ -115,11 +116,20 @@ pub(super) async fn followed(work: impl Future<Output = anyhow::Result<Exit>>) -
     Ok(unless_interrupted(work).await?.transpose()?.unwrap_or(Exit::Interrupted))
 }
 
+/// How answers are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    /// As one document at the end.
+    pub(super) json: bool,
+    /// Steps whose success is not worth a line.
+    pub(super) hidden: &'static [&'static str],
+}
+
 /// Shows the answers of `total` nodes as they come.
 pub(super) async fn follow(
     client: &Client,
     (path, request, total): (&str, &impl serde::Serialize, usize),
-    json: bool,
+    view: View,
     console: &mut Console,
 ) -> anyhow::Result<Exit> {
     let mut lines = client.post_lines::<NodeAnswer>(path, request).await?;
@@ -127,27 +137,31 @@ pub(super) async fn follow(
     let lost =
         "the request lost contact with the daemon; some nodes may have been changed, see `sysclone events`";
     while let Some(answer) = lines.next().await.context(lost)? {
-        if !json {
-            show(&answer, console)?;
+        if !view.json {
+            show(&answer, view.hidden, console)?;
         }
         answers.push(answer);
     }
+    // Stable: the steps of a node stay in order.
     answers.sort_by(|a, b| a.name.cmp(&b.name));
-    if json {
+    if view.json {
         console.json(&answers)?;
     }
     let failed = answers.iter().any(|answer| answer.result.is_err());
-    answers.dedup_by(|a, b| a.name == b.name);
-    if answers.len() < total {
-        console.error(&format!("the daemon stopped before {} nodes were done", total - answers.len()))?;
+    let ended = answers.iter().filter(|answer| answer.ends_its_node()).count();
+    if ended < total {
+        console.error(&format!("the daemon stopped before {} nodes were done", total - ended))?;
     }
-    Ok(Exit::failed_if(failed || answers.len() < total))
+    Ok(Exit::failed_if(failed || ended < total))
 }
 
-fn show(answer: &NodeAnswer, console: &mut Console) -> anyhow::Result<()> {
-    match &answer.result {
-        Ok(text) => console.line(&format!("{}: {text}", answer.name)),
-        Err(error) => console.node_error(&answer.name, error),
+fn show(answer: &NodeAnswer, hidden: &[&str], console: &mut Console) -> anyhow::Result<()> {
+    let NodeAnswer { name, step, result } = answer;
+    match (result, step.as_deref()) {
+        (Ok(_), Some(step)) if hidden.contains(&step) => Ok(()),
+        (Ok(text), _) => console.line(&format!("{name}: {text}")),
+        (Err(error), None) => console.node_error(name, error),
+        (Err(error), Some(step)) => console.node_error(name, &format!("{step}: {error}")),
     }
 }
 

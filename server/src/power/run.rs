@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use sysclone_exec::System;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::error::PowerError;
 use super::fields::Task;
@@ -25,10 +26,29 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// What was asked for, and by whom.
 pub(crate) struct Asked {
     pub(crate) nodes: Vec<String>,
-    pub(crate) task: Task,
+    /// One after the other on each node; the first one that fails ends the node's turn.
+    pub(crate) tasks: Vec<Task>,
     pub(crate) limits: Limits,
     pub(crate) actor: String,
 }
+
+impl Asked {
+    fn only_reads(&self) -> bool {
+        self.tasks.iter().all(|task| task.only_reads())
+    }
+
+    fn words(&self) -> String {
+        self.tasks.iter().map(Task::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What an answer calls a step: nothing when there is only one.
+    fn step(&self, task: Task) -> Option<String> {
+        (self.tasks.len() > 1).then(|| task.verb().to_owned())
+    }
+}
+
+/// One task's outcome on a node.
+type Done = (Task, Result<String, PowerError>);
 
 /// Does what is asked, once [`record_request`] has put it on record, and sends an answer for each node, as they come.
 pub(crate) async fn run(app: &App, asked: &Asked, answers: mpsc::Sender<NodeAnswer>) {
@@ -47,56 +67,69 @@ pub(crate) async fn run(app: &App, asked: &Asked, answers: mpsc::Sender<NodeAnsw
     let mut work = std::pin::pin!(work.buffer_unordered(asked.limits.fanout()));
     let mut left_out = 0_usize;
     while let Some(done) = work.next().await {
-        let Some((name, result)) = done else {
+        let Some((name, steps)) = done else {
             left_out += 1;
             continue;
         };
-        let result = result.map_err(|error| error.to_string());
-        record_result(app, asked, &name, &result).await;
-        let answer = NodeAnswer { name, step: None, result };
-        if answers.send(answer).await.is_err() {
-            unheard.store(true, Ordering::Relaxed);
+        for (task, result) in steps {
+            let result = result.map_err(|error| error.to_string());
+            record_result(app, asked, (&name, task), &result).await;
+            let answer = NodeAnswer { name: name.clone(), step: asked.step(task), result };
+            if answers.send(answer).await.is_err() {
+                unheard.store(true, Ordering::Relaxed);
+            }
         }
     }
-    if left_out > 0 && !asked.task.only_reads() {
-        let text = format!("{} was interrupted: {left_out} nodes were left as they are", asked.task);
+    if left_out > 0 && !asked.only_reads() {
+        let text = format!("{} was interrupted: {left_out} nodes were left as they are", asked.words());
         record(app, asked, None, text).await;
     }
 }
 
-/// One node, to its end or its time limit.
-pub(super) async fn on_node(
-    app: &App,
-    snapshot: &Snapshot,
-    name: &str,
-    asked: &Asked,
-) -> Result<String, PowerError> {
+/// All tasks on one node, each to its end or the node's time limit.
+async fn on_node(app: &App, snapshot: &Snapshot, name: &str, asked: &Asked) -> Vec<Done> {
     let limit = asked.limits.time();
-    let target = target_of(app, snapshot, name)?;
+    let deadline = Instant::now() + limit;
+    let mut done = Vec::new();
     let tools = Tools { runner: Arc::new(System), ipmi_home: app.ipmi_home.clone() };
-    let mut machine = Machine::new(target, &tools);
-    let tries = async {
-        let mut left = asked.limits.retries;
-        loop {
-            match perform(&mut machine, asked.task).await {
-                Err(error) if left > 0 && error.nothing_was_done() => {
-                    left -= 1;
-                    tracing::debug!(node = name, %error, "no answer, asking again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                done => return done,
-            }
+    let mut machine = target_of(app, snapshot, name).map(|target| Machine::new(target, &tools));
+    for task in asked.tasks.iter().copied() {
+        let result = match &mut machine {
+            Ok(machine) => match timeout_at(deadline, tried(machine, task, asked.limits.retries)).await {
+                Ok(result) => result,
+                Err(_) => Err(PowerError::TimeLimit { seconds: limit.as_secs() }),
+            },
+            Err(reason) => Err(PowerError::Definition(reason.clone())),
+        };
+        let failed = result.is_err();
+        done.push((task, result));
+        if failed {
+            break;
         }
-    };
-    let late = PowerError::TimeLimit { seconds: limit.as_secs() };
-    tokio::time::timeout(limit, tries).await.unwrap_or(Err(late))
+    }
+    done
 }
 
-fn target_of(app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, PowerError> {
+/// One task, asked again while nobody answers.
+async fn tried(machine: &mut Machine, task: Task, retries: u16) -> Result<String, PowerError> {
+    let mut left = retries;
+    loop {
+        match perform(machine, task).await {
+            Err(error) if left > 0 && error.nothing_was_done() => {
+                left -= 1;
+                tracing::debug!(%error, "no answer, asking again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn target_of(app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, String> {
     let unknown = || format!("Could not find an object named '{name}' of type 'node'.");
-    let attributes = snapshot.attributes(name).ok_or_else(|| PowerError::Definition(unknown()))?;
+    let attributes = snapshot.attributes(name).ok_or_else(unknown)?;
     let open = |text: &str| app.keys.attributes.open("bmcpassword", text).map_err(|error| error.to_string());
-    read_target(name, attributes, &|_| None, &open).map_err(PowerError::Definition)
+    read_target(name, attributes, &|_| None, &open)
 }
 
 /// Before anything is done: who asked for what, on each node.
@@ -104,24 +137,29 @@ fn target_of(app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, Power
 /// # Errors
 /// It could not be written down; then nothing may be done.
 pub(crate) async fn record_request(app: &App, asked: &Asked) -> Result<(), DbError> {
-    if asked.task.only_reads() {
+    if asked.only_reads() {
         return Ok(());
     }
     let mut tx = app.db.write().await?;
     for name in &asked.nodes {
-        let text = format!("{} was asked for", asked.task);
+        let text = format!("{} was asked for", asked.words());
         tx.event(NewEvent { node: Some(name), actor: &asked.actor, kind: "power-asked", text }).await?;
     }
     tx.commit().await
 }
 
-async fn record_result(app: &App, asked: &Asked, name: &str, result: &Result<String, String>) {
-    if asked.task.only_reads() {
+async fn record_result(
+    app: &App,
+    asked: &Asked,
+    (name, task): (&str, Task),
+    result: &Result<String, String>,
+) {
+    if task.only_reads() {
         return;
     }
     let text = match result {
-        Ok(text) => format!("{}: {text}", asked.task),
-        Err(error) => format!("{} failed: {error}", asked.task),
+        Ok(text) => format!("{task}: {text}"),
+        Err(error) => format!("{task} failed: {error}"),
     };
     record(app, asked, Some(name), text).await;
 }

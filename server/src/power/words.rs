@@ -113,6 +113,16 @@ impl fmt::Display for BootState {
     }
 }
 
+impl Task {
+    /// The verb that does it.
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Self::Power(_) => "rpower",
+            Self::Boot(_) => "rsetboot",
+        }
+    }
+}
+
 impl fmt::Display for Task {
     /// As it would be typed, without the nodes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,6 +18,27 @@ pub struct PowerRequest {
     pub limits: Limits,
 }
 
+/// `POST /api/v1/rinstall`: nodeset, boot order and power of many nodes; answers lines of [`NodeAnswer`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InstallRequest {
+    /// Node names, already evaluated.
+    pub nodes: Vec<String>,
+    /// State word, as nodeset takes it.
+    pub state: String,
+    /// Whether the nodes boot as UEFI does.
+    #[serde(default)]
+    pub uefi: bool,
+    /// How many at a time, for how long.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Whether a state of nodeset is one that a restart belongs to. The others only ask, or keep a node from the network.
+#[must_use]
+pub fn installs(state: &str) -> bool {
+    !matches!(state, "stat" | "offline" | "standby" | "shutdown")
+}
+
 /// Bounds of a request for many nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -63,4 +84,12 @@ pub struct NodeAnswer {
     pub step: Option<String>,
     /// Text to show after `name: `, or the error.
     pub result: Result<String, String>,
+}
+
+impl NodeAnswer {
+    /// Whether no other answer comes for this node: the only step, the last one, or one that failed.
+    #[must_use]
+    pub fn ends_its_node(&self) -> bool {
+        self.result.is_err() || self.step.as_deref().is_none_or(|step| step == "rpower")
+    }
 }

@@ -107,6 +107,34 @@ fn a_bad_node_fails_alone_and_says_what_to_do() {
 }
 
 #[test]
+fn rinstall_sets_boots_and_restarts_and_one_bad_node_fails_alone() {
+    let bmc = Bmc::start();
+    let site = site_with(&bmc);
+    site.define("network", "lo", &[("net", "127.0.0.0"), ("mask", "255.0.0.0")]);
+    site.define("node", "n1", &[("mac", crate::site::MAC), ("ip", "127.0.0.11")]);
+    site.define("node", "n2", &[("groups", "all"), ("mgt", "ipmi"), ("bmc", "127.0.0.1")]);
+    site.add_image("demo");
+    let (status, out, err) = cli(&site, &["rinstall", "all", "osimage=demo", "-V"]);
+    assert_eq!(status, 1, "{out}{err}");
+    assert_eq!(
+        out,
+        "Provision node(s): n1 n2\nn1: sysclone debian12-x86_64\nn1: boot override inactive\nn1: off on\n"
+    );
+    assert_eq!(err, "n2: Error: nodeset: No MAC address available for this node\n");
+    assert_eq!(bmc.told(), ["set boot pxe", "set power 1"]);
+    assert_eq!(site.status("n1").0, "armed");
+    let (status, out, _) = cli(&site, &["rinstall", "n1", "osimage=demo", "--json"]);
+    let answers: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    let steps: Vec<&str> = answers.iter().map(|answer| answer["step"].as_str().unwrap()).collect();
+    assert_eq!((status, steps), (0, vec!["nodeset", "rsetboot", "rpower"]), "{out}");
+    assert_eq!(bmc.told().last().map(String::as_str), Some("set reset 1"));
+    for state in ["stat", "offline", "install"] {
+        assert_eq!(cli(&site, &["rinstall", "n1", state]).0, 2, "{state}");
+    }
+    assert_eq!(bmc.told().len(), 4, "a restart that nobody asked for: {:?}", bmc.told());
+}
+
+#[test]
 fn passwords_are_sealed_in_the_database_and_masked_for_people() {
     let bmc = Bmc::start();
     let mut site = site_with(&bmc);

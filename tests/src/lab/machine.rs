@@ -27,6 +27,7 @@ pub struct Spec {
     disks: Vec<Disk>,
     nics: Vec<String>,
     netboot: bool,
+    behind_bmc: bool,
     restart_ends: bool,
     uefi: Option<Uefi>,
     logs: Option<PathBuf>,
@@ -52,6 +53,7 @@ impl Machine {
             disks: Vec::new(),
             nics: Vec::new(),
             netboot: false,
+            behind_bmc: false,
             restart_ends: false,
             uefi: None,
             logs: None,
@@ -155,6 +157,14 @@ impl Spec {
         self
     }
 
+    /// Off until a BMC switches it on by the control socket `<name>.bmc` in the network's scratch folder. Its firmware
+    /// tries the disks first and then the network cards, until the BMC says otherwise.
+    pub fn behind_bmc(mut self) -> Self {
+        self.behind_bmc = true;
+        self.netboot = true;
+        self
+    }
+
     /// Ends the machine where it would restart, so that its disks can be looked at in between.
     pub fn restart_ends(mut self) -> Self {
         self.restart_ends = true;
@@ -183,6 +193,15 @@ impl Spec {
         let taps = self.nics.iter().map(|_| network.add_tap()).collect::<Result<Vec<_>>>()?;
         let mut command = network.background(Path::new(QEMU));
         command.args(self.arguments(&taps, &control));
+        if self.behind_bmc {
+            let bmc = network.scratch().join(format!("{}.bmc", self.name));
+            command.args([
+                "-S",
+                "-no-shutdown",
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", bmc.display()),
+            ]);
+        }
         let qemu = Process::start(&self.name, &mut command, &log)?;
         let qmp = Qmp::connect(&control, || qemu.check_running())
             .with_context(|| format!("switching on {}", self.name))?;
@@ -220,6 +239,7 @@ impl Spec {
         for (index, (mac, tap)) in self.nics.iter().zip(taps).enumerate() {
             let boot = match (self.netboot, &self.uefi) {
                 (false, _) => "romfile=".to_owned(),
+                (true, None) if self.behind_bmc => format!("bootindex={}", AFTER_DISKS + index),
                 (true, None) => format!("bootindex={index}"),
                 // OVMF has drivers of its own, and under Secure Boot starts no ROM that is not signed.
                 (true, Some(_)) => format!("romfile=,bootindex={index}"),
@@ -237,6 +257,8 @@ impl Spec {
 
 /// Boot order of the first disk: behind all network cards that a machine may have.
 const FIRST_DISK: usize = 10;
+/// Boot order of the first network card of a machine that boots from its disks: behind all of these.
+const AFTER_DISKS: usize = 20;
 
 fn disk_devices(disk: &Disk, index: usize) -> Vec<String> {
     let common = format!("drive=disk{index},serial={},bootindex={}", disk.serial, FIRST_DISK + index);

@@ -1,5 +1,6 @@
 //! Machines, networks, consoles, daemons and disks, each with a deadline on everything that waits.
 
+mod bmc;
 pub mod cleanup;
 mod disk;
 mod firmware;
@@ -12,6 +13,7 @@ mod transcript;
 pub mod volumes;
 pub mod wait;
 
+pub use bmc::Bmc;
 pub use disk::{Bus, Disk, Loop, Mount};
 pub use firmware::Uefi;
 pub use machine::{Machine, Spec};

@@ -4,6 +4,7 @@
 
 mod boots;
 mod clone;
+mod power;
 mod refusals;
 mod world;
 
@@ -31,6 +32,8 @@ const CASES: &[Case] = &[
     ("UEFI boots the agent by HTTP alone", boots::uefi_http),
     ("Secure Boot boots the agent by shim and GRUB", boots::secure_boot),
     ("Secure Boot refuses a loader that nobody signed", boots::secure_boot_refuses),
+    ("over IPMI the next boot is a network boot, and only that one", power::by_ipmi),
+    ("over QEMU's socket the order of the devices is what was set", power::by_qemu),
     ("a burnt ticket is refused", refusals::burnt_ticket),
     ("a ticket is neither shown nor good to another machine", refusals::wrong_machine),
     ("two disks that fit are both named and left alone", refusals::two_disks),
