@@ -127,6 +127,8 @@ pub struct Xattr {
 
 /// The inode flags that are worth keeping on another disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "FlagBytes", try_from = "FlagBytes")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct InodeFlags {
     /// `chattr +i`.
     pub immutable: bool,
@@ -134,6 +136,39 @@ pub struct InodeFlags {
     pub append: bool,
     /// `chattr +C` (btrfs: no copy on write).
     pub nocow: bool,
+    /// `chattr +d` (not for dump).
+    pub nodump: bool,
+    /// `chattr +A` (no time of last access).
+    pub noatime: bool,
+    /// `chattr +S` (written at once).
+    pub sync: bool,
+    /// `chattr +D` (a directory whose names are written at once).
+    pub dirsync: bool,
+}
+
+/// Immutable, append-only, and the other flags as bits. The third byte was nocow alone once, so images without the
+/// newer flags are the same bytes as ever.
+type FlagBytes = (bool, bool, u8);
+
+impl From<InodeFlags> for FlagBytes {
+    fn from(flags: InodeFlags) -> Self {
+        let InodeFlags { immutable, append, nocow, nodump, noatime, sync, dirsync } = flags;
+        let bits = [nocow, nodump, noatime, sync, dirsync];
+        let byte = (0..).zip(bits).fold(0, |byte, (place, bit)| byte | u8::from(bit) << place);
+        (immutable, append, byte)
+    }
+}
+
+impl TryFrom<FlagBytes> for InodeFlags {
+    type Error = String;
+    fn try_from((immutable, append, byte): FlagBytes) -> Result<Self, String> {
+        if byte >> 5 != 0 {
+            return Err(format!("inode flags {byte:#x} are of a later version"));
+        }
+        let bit = |place: u8| byte >> place & 1 == 1;
+        let (nocow, nodump, noatime, sync, dirsync) = (bit(0), bit(1), bit(2), bit(3), bit(4));
+        Ok(Self { immutable, append, nocow, nodump, noatime, sync, dirsync })
+    }
 }
 
 impl Entry {
@@ -172,6 +207,24 @@ pub(crate) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_keep_the_form_of_images_that_had_three_of_them() {
+        let encode = |flags: InodeFlags| postcard::to_allocvec(&flags).unwrap();
+        assert_eq!(encode(InodeFlags { append: true, nocow: true, ..InodeFlags::default() }), [0, 1, 1]);
+        let all = InodeFlags {
+            immutable: true,
+            append: true,
+            nocow: true,
+            nodump: true,
+            noatime: true,
+            sync: true,
+            dirsync: true,
+        };
+        assert_eq!(encode(all), [1, 1, 0x1f]);
+        assert_eq!(postcard::from_bytes(&[1, 1, 0x1f]), Ok(all));
+        assert!(postcard::from_bytes::<InodeFlags>(&[0, 0, 0x20]).is_err());
+    }
 
     #[test]
     fn paths_split_into_directory_and_name() {

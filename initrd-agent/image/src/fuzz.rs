@@ -92,9 +92,18 @@ pub fn excludes(bytes: &[u8]) {
         return;
     };
     assert_eq!(all.texts(), lines);
+    let keeps = lines.iter().any(|line| line.starts_with("+ "));
     for is_directory in [false, true] {
         let one = |line: &&str| Excludes::parse([line]).is_ok_and(|one| one.matches(path, is_directory));
-        assert_eq!(all.matches(path, is_directory), lines.iter().any(one));
+        let any = lines.iter().any(one);
+        assert!(if keeps {
+            any || !all.matches(path, is_directory)
+        } else {
+            any == all.matches(path, is_directory)
+        });
+    }
+    if keeps {
+        return;
     }
     // What is not matched as a directory is not matched as a file.
     assert!(all.matches(path, true) || !all.matches(path, false));

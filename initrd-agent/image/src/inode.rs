@@ -140,6 +140,20 @@ impl XattrReader {
     }
 }
 
+/// Every flag that is kept: whether it is set, the kernel's bit, its name.
+pub(crate) fn flag_table(flags: InodeFlags) -> [(bool, IFlags, &'static str); 7] {
+    let InodeFlags { immutable, append, nocow, nodump, noatime, sync, dirsync } = flags;
+    [
+        (immutable, IFlags::IMMUTABLE, "immutable"),
+        (append, IFlags::APPEND, "append"),
+        (nocow, IFlags::NOCOW, "nocow"),
+        (nodump, IFlags::NODUMP, "nodump"),
+        (noatime, IFlags::NOATIME, "noatime"),
+        (sync, IFlags::SYNC, "sync"),
+        (dirsync, IFlags::DIRSYNC, "dirsync"),
+    ]
+}
+
 /// Flags of an open file or directory; none where the file system has none.
 pub(crate) fn read_flags(fd: BorrowedFd<'_>) -> io::Result<InodeFlags> {
     match ioctl_getflags(fd) {
@@ -147,6 +161,10 @@ pub(crate) fn read_flags(fd: BorrowedFd<'_>) -> io::Result<InodeFlags> {
             immutable: flags.contains(IFlags::IMMUTABLE),
             append: flags.contains(IFlags::APPEND),
             nocow: flags.contains(IFlags::NOCOW),
+            nodump: flags.contains(IFlags::NODUMP),
+            noatime: flags.contains(IFlags::NOATIME),
+            sync: flags.contains(IFlags::SYNC),
+            dirsync: flags.contains(IFlags::DIRSYNC),
         }),
         Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => Ok(InodeFlags::default()),
         Err(errno) => Err(errno.into()),

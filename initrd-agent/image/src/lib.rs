@@ -11,6 +11,7 @@ mod chunk;
 mod crypt;
 mod entry;
 mod exclude;
+mod fiemap;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod id;

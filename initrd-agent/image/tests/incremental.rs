@@ -196,3 +196,63 @@ fn names_that_vanish_or_are_replaced_while_the_tree_is_read_are_no_errors() {
     assert_eq!(inode("z-link2"), inode("z-link3"));
     assert!(!clone.path().join("z-link1").exists());
 }
+
+/// A writer of its own for a file, while the tree is captured.
+fn capture_while(
+    site: &Site,
+    golden: &Path,
+    (options, write): (CaptureOptions, impl Fn(u64) + Send),
+) -> Result<Manifest, CaptureError> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..).take_while(|_| !stop.load(Ordering::Relaxed)).for_each(write));
+        let options = CaptureOptions { root: golden.to_owned(), ..options };
+        let result = capture(site.job(options, None), &mut site.store.sink(&site.image), &|_| ());
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn a_log_that_grows_is_captured_as_it_was_at_one_moment() {
+    let (golden, site) = (golden(), Site::new());
+    // One that is read at once, and one that is read in segments.
+    for (name, size) in [("small.log", 1 << 20), ("large.log", 12 << 20)] {
+        fs::write(golden.path().join(name), tree::noise(7, size)).unwrap();
+    }
+    let open = |name| OpenOptions::new().append(true).open(golden.path().join(name)).unwrap();
+    let logs = [open("small.log"), open("large.log")];
+    let write = |n: u64| {
+        for mut log in &logs {
+            io::Write::write_all(&mut log, format!("line {n}\n").as_bytes()).unwrap();
+        }
+    };
+    let strict = CaptureOptions { strict: true, ..options(golden.path()) };
+    let manifest = site.commit(&capture_while(&site, golden.path(), (strict, write)).unwrap());
+    assert!(manifest.header.inconsistent.is_empty(), "{:?}", manifest.header.inconsistent);
+    let clone = tempfile::tempdir_in("/var/tmp").unwrap();
+    site.apply(&manifest, clone.path()).unwrap();
+    for (name, size) in [("small.log", 1 << 20), ("large.log", 12 << 20)] {
+        let (ours, theirs) = (read(golden.path(), name), read(clone.path(), name));
+        assert!(theirs.len() >= size && ours.len() > theirs.len(), "{name}: {} bytes", theirs.len());
+        assert!(ours.starts_with(&theirs), "{name} is not the beginning of the log");
+    }
+}
+
+#[test]
+fn a_file_that_grows_and_is_rewritten_is_no_log() {
+    let (golden, site) = (golden(), Site::new());
+    fs::write(golden.path().join("database"), tree::noise(7, 12 << 20)).unwrap();
+    let file = File::options().write(true).open(golden.path().join("database")).unwrap();
+    let write = |n: u64| {
+        file.write_all_at(&n.to_le_bytes(), 5_000_000).unwrap();
+        file.write_all_at(b"more", (12 << 20) + n).unwrap();
+    };
+    let manifest = capture_while(&site, golden.path(), (options(golden.path()), write)).unwrap();
+    assert_eq!(manifest.header.inconsistent.len(), 1);
+
+    let strict = CaptureOptions { strict: true, ..options(golden.path()) };
+    let error = capture_while(&site, golden.path(), (strict, write)).unwrap_err();
+    assert!(matches!(&error, CaptureError::Inconsistent(files) if files[0].path == b"database"), "{error:?}");
+    assert!(error.to_string().starts_with("one file changed while being read (/database)"), "{error}");
+}

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::job::ApplyError;
 use super::report::Tally;
 use crate::entry::{InodeFlags, Meta, Time, Xattr, display};
+use crate::inode::flag_table;
 
 /// Attributes without which a clone is not the golden client: privileges and permissions.
 const ESSENTIAL: [&[u8]; 3] =
@@ -113,24 +114,22 @@ pub(super) fn add_flags(
     (flags, path): (InodeFlags, &[u8]),
     tally: &mut Tally,
 ) -> Result<(), ApplyError> {
-    let mut wanted = IFlags::empty();
-    wanted.set(IFlags::IMMUTABLE, flags.immutable);
-    wanted.set(IFlags::APPEND, flags.append);
-    wanted.set(IFlags::NOCOW, flags.nocow);
+    let table = flag_table(flags);
+    let set = || table.iter().filter(|(set, _, _)| *set);
+    let wanted = set().fold(IFlags::empty(), |all, (_, flag, _)| all | *flag);
     if wanted.is_empty() {
         return Ok(());
     }
-    let set = ioctl_getflags(&fd).and_then(|now| {
+    let done = ioctl_getflags(&fd).and_then(|now| {
         ioctl_setflags(&fd, now | wanted)?;
         // A file system may accept a flag and not keep it.
         let kept = ioctl_getflags(&fd)?.contains(wanted);
         if kept { Ok(()) } else { Err(Errno::OPNOTSUPP) }
     });
-    match set {
+    match done {
         Ok(()) => Ok(()),
         Err(errno @ (Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::PERM | Errno::NOSYS)) => {
-            let names = [(flags.immutable, "immutable"), (flags.append, "append"), (flags.nocow, "nocow")];
-            let names: Vec<_> = names.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+            let names: Vec<_> = set().map(|(_, _, name)| *name).collect();
             let reason = io::Error::from(errno);
             tally.warn(format!("flag {} was refused: {reason}", names.join("+")), path);
             Ok(())

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::io;
 
 use super::CaptureError;
+use super::still::Seen;
 use crate::crypt::ImageKey;
+use crate::entry::{Content, Extent};
 use crate::id::{ChunkHash, PackId};
 use crate::manifest::{Chunk, Frame, Manifest, Pack};
 use crate::pack::{IndexedChunk, PackIndex, PackWriter};
@@ -105,6 +107,17 @@ impl<'a> Assembler<'a> {
         self.known.insert(hash, position);
         self.plain.extend_from_slice(content);
         Ok(position)
+    }
+
+    /// What an extent holds, to compare a file with later.
+    pub(super) fn seen(&self, extent: &Extent) -> Seen {
+        match extent.content {
+            Content::Chunk(index) => {
+                let chunk = &self.chunks[index as usize];
+                (extent.offset, u64::from(chunk.len), Some(chunk.hash))
+            }
+            Content::Zeros(len) => (extent.offset, len, None),
+        }
     }
 
     /// Ends the frame in the making, if anything is in it; answers its plain bytes, to be compressed.

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use sysclone_protocol::boot::BootFacts;
 use sysclone_protocol::layout::Layout;
 use sysclone_protocol::names::ImageName;
 
 use crate::crypt::{ImageKey, KeyError};
+use crate::entry::display;
 use crate::exclude::ExcludeError;
-use crate::manifest::{Manifest, OsIdentity};
+use crate::manifest::{Manifest, Notice, OsIdentity};
 use crate::pack::PackIndex;
 
 /// How to read.
@@ -26,6 +28,10 @@ pub struct CaptureOptions {
     pub level: i32,
     /// Worker threads, at least one.
     pub threads: usize,
+    /// A file that does not hold still is an error instead of a notice.
+    pub strict: bool,
+    /// When what is read was the state of the tree, if not now: before its snapshots were made.
+    pub as_of: Option<SystemTime>,
 }
 
 impl Default for CaptureOptions {
@@ -37,6 +43,8 @@ impl Default for CaptureOptions {
             excludes: Vec::new(),
             level: 3,
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(4),
+            strict: false,
+            as_of: None,
         }
     }
 }
@@ -134,10 +142,20 @@ pub enum CaptureError {
     /// No key could be made.
     #[error("making a pack's key")]
     Key(#[from] KeyError),
+    /// Files changed each time they were read, and the capture was to be strict.
+    #[error(
+        "{} changed while being read ({}), and the capture is strict: stop what writes, exclude them, or capture \
+         without --strict", files(.0.len()), .0.first().map(|notice| display(&notice.path)).unwrap_or_default()
+    )]
+    Inconsistent(Vec<Notice>),
     /// A thread of the capture ended without saying why.
     #[error("a thread of the capture ended early")]
     Stopped,
     /// More entries, chunks or frames than the format can number.
     #[error("the tree has more than 4294967295 names or chunks, which is more than one image can hold")]
     TooLarge,
+}
+
+fn files(number: usize) -> String {
+    if number == 1 { "one file".to_owned() } else { format!("{number} files") }
 }

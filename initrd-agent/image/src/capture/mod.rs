@@ -6,6 +6,7 @@ mod job;
 mod pipeline;
 mod read;
 mod run;
+mod still;
 mod tables;
 mod unchanged;
 mod work;

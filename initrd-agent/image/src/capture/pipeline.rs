@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::assemble::Assembler;
 use super::read::{Pieces, Probe, open_file, probe};
-use super::work::{Done, Job, Read, SEGMENT_BYTES, SmallFile, is_steady};
+use super::still::{Since, since};
+use super::work::{Done, Job, Read, SEGMENT_BYTES, SmallFile};
 use super::{CaptureError, CaptureProgress};
 use crate::entry::{Content, Extent};
 use crate::id::PackId;
@@ -271,7 +272,7 @@ impl<'a, 'k> Pipeline<'a, 'k> {
         };
         let segments: VecDeque<_> = probe.ranges.iter().flat_map(segments).collect();
         if segments.is_empty() {
-            let steady = is_steady(file.as_fd(), &probe, path)?;
+            let steady = since(file.as_fd(), &probe, path)? == Since::Steady;
             self.finish_file(node, probe, (Vec::new(), steady));
             return Ok(());
         }
@@ -303,6 +304,7 @@ impl<'a, 'k> Pipeline<'a, 'k> {
                     }
                 }
                 Read::Segment { node, pieces } => self.segment(node, &pieces, &buffer)?,
+                Read::Checked { node, same } => self.checked(node, same),
             }
         }
         Ok(())
@@ -336,10 +338,27 @@ impl<'a, 'k> Pipeline<'a, 'k> {
             self.large.insert(node, large);
             return Ok(());
         }
-        let steady = is_steady(large.file.as_fd(), &large.probe, &self.nodes[node].path)?;
-        large.probe.status.size = large.ends_at.unwrap_or(large.probe.status.size);
-        self.finish_file(node, large.probe, (large.extents, steady));
-        Ok(())
+        let (file, path) = (Arc::clone(&large.file), self.nodes[node].path.clone());
+        match since(file.as_fd(), &large.probe, &path)? {
+            Since::Grown if large.ends_at.is_none() => {
+                let probe = Box::new(large.probe.clone());
+                let seen = large.extents.iter().map(|extent| self.tables.seen(extent)).collect();
+                let place = self.reads.give();
+                self.large.insert(node, large);
+                self.send(Job::Check { place, node, path, file, probe, seen })
+            }
+            since => {
+                large.probe.status.size = large.ends_at.unwrap_or(large.probe.status.size);
+                self.finish_file(node, large.probe, (large.extents, since == Since::Steady));
+                Ok(())
+            }
+        }
+    }
+
+    /// A large file that grew was read a second time.
+    fn checked(&mut self, node: usize, same: bool) {
+        let large = self.large.remove(&node).expect("only files that are open are checked");
+        self.finish_file(node, large.probe, (large.extents, same));
     }
 
     fn add_pieces(
@@ -367,6 +386,7 @@ impl<'a, 'k> Pipeline<'a, 'k> {
     }
 
     fn finish_file(&mut self, node: usize, probe: Probe, (extents, steady): (Vec<Extent>, bool)) {
+        let extents = with_reserved(extents, &probe);
         let found = &mut self.nodes[node];
         let same_inode =
             (found.status.device, found.status.inode) == (probe.status.device, probe.status.inode);
@@ -416,6 +436,26 @@ fn push_extent(extents: &mut Vec<Extent>, extent: Extent) {
         return;
     }
     extents.push(extent);
+}
+
+/// Adds the room that was reserved but never written: zeros that are allocated.
+fn with_reserved(mut extents: Vec<Extent>, probe: &Probe) -> Vec<Extent> {
+    if probe.reserved.is_empty() {
+        return extents;
+    }
+    let size = probe.status.size;
+    let reserved = probe.reserved.iter().map(|range| (range.start, range.end.min(size)));
+    extents.extend(
+        reserved
+            .filter(|(start, end)| start < end)
+            .map(|(start, end)| Extent { offset: start, content: Content::Zeros(end - start) }),
+    );
+    extents.sort_by_key(|extent| extent.offset);
+    let mut joined = Vec::with_capacity(extents.len());
+    for extent in extents {
+        push_extent(&mut joined, extent);
+    }
+    joined
 }
 
 /// Cuts a range where segments begin, so that appended content does not move them.

@@ -8,8 +8,10 @@ use rustix::fs::{FileType, Mode, OFlags, SeekFrom, openat, seek};
 use rustix::io::{Errno, pread};
 
 use super::CaptureError;
+use super::still::Seen;
 use crate::chunk::{cut, is_zeros};
 use crate::entry::{InodeFlags, Xattr, display, split};
+use crate::fiemap::{unwritten, without};
 use crate::id::ChunkHash;
 use crate::inode::{Status, XattrReader, read_flags};
 use crate::tree::Directories;
@@ -21,8 +23,10 @@ pub(super) struct Probe {
     pub status: Status,
     pub xattrs: Vec<Xattr>,
     pub flags: InodeFlags,
-    /// Allocated ranges below its size, in order.
+    /// Ranges with data below its size, in order.
     pub ranges: Vec<Range<u64>>,
+    /// Ranges that have room but were never written, in order.
+    pub reserved: Vec<Range<u64>>,
 }
 
 /// A chunk of a file that was read.
@@ -34,6 +38,13 @@ pub(super) struct Piece {
     pub bytes: Range<usize>,
     /// Its hash; none when it is all zeros.
     pub hash: Option<ChunkHash>,
+}
+
+impl Piece {
+    /// What was seen, without the bytes.
+    pub(super) fn seen(&self) -> Seen {
+        (self.offset, self.bytes.len() as u64, self.hash)
+    }
 }
 
 /// Chunks of one range or file, in order.
@@ -79,16 +90,33 @@ pub(super) fn probe(
     if status.file_type() != FileType::RegularFile {
         return Ok(None);
     }
+    let ranges = allocated(fd, status.size).map_err(failed("holes"))?;
     Ok(Some(Probe {
         xattrs: xattrs.of_file(fd).map_err(failed("attributes"))?,
         flags: read_flags(fd).map_err(failed("flags"))?,
-        ranges: allocated(fd, status.size).map_err(failed("holes"))?,
+        reserved: reserved(fd, &status, &ranges).map_err(failed("reserved room"))?,
+        ranges,
         status,
     }))
 }
 
+/// What blocks are counted in, and at most what a file's end is rounded up to.
+const BLOCK_BYTES: u64 = 4096;
+
+/// The ranges that have room but no data. Asked for only when more room is in use than the data takes, which costs
+/// nothing for nearly every file.
+fn reserved(fd: BorrowedFd<'_>, status: &Status, data: &[Range<u64>]) -> io::Result<Vec<Range<u64>>> {
+    let block = |at: u64| at / BLOCK_BYTES;
+    let taken: u64 = data.iter().map(|range| block(range.end + BLOCK_BYTES - 1) - block(range.start)).sum();
+    let full = matches!(data, [all] if *all == (0..status.size));
+    if full || status.allocated <= taken * BLOCK_BYTES {
+        return Ok(Vec::new());
+    }
+    Ok(without(unwritten(fd, status.size)?, data))
+}
+
 /// The allocated ranges of a file below `size`; all of it where the file system does not tell.
-fn allocated(fd: BorrowedFd<'_>, size: u64) -> io::Result<Vec<Range<u64>>> {
+pub(super) fn allocated(fd: BorrowedFd<'_>, size: u64) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     let mut at = 0;
     while at < size {
@@ -120,6 +148,23 @@ pub(super) fn read_range(
     (path, buffer, pieces): (&[u8], &mut Vec<u8>, &mut Pieces),
 ) -> Result<(), CaptureError> {
     let base = buffer.len();
+    pieces.ends_at = append(fd, range.clone(), (path, buffer))?;
+    for chunk in cut(&buffer[base..]) {
+        let bytes = base + chunk.start..base + chunk.end;
+        let content = &buffer[bytes.clone()];
+        let hash = (!is_zeros(content)).then(|| ChunkHash::of(content));
+        pieces.pieces.push(Piece { offset: range.start + chunk.start as u64, bytes, hash });
+    }
+    Ok(())
+}
+
+/// Reads one range of a file to the end of `buffer`; answers where the file ended when that was earlier.
+pub(super) fn append(
+    fd: BorrowedFd<'_>,
+    range: Range<u64>,
+    (path, buffer): (&[u8], &mut Vec<u8>),
+) -> Result<Option<u64>, CaptureError> {
+    let base = buffer.len();
     let len = usize::try_from(range.end - range.start).expect("ranges are cut into segments before");
     buffer.resize(base + len, 0);
     let mut done = 0;
@@ -127,8 +172,8 @@ pub(super) fn read_range(
         let offset = range.start + done as u64;
         match pread(fd, &mut buffer[base + done..], offset) {
             Ok(0) => {
-                pieces.ends_at = Some(offset);
-                break;
+                buffer.truncate(base + done);
+                return Ok(Some(offset));
             }
             Ok(n) => done += n,
             Err(Errno::INTR) => {}
@@ -137,14 +182,7 @@ pub(super) fn read_range(
             }
         }
     }
-    buffer.truncate(base + done);
-    for chunk in cut(&buffer[base..]) {
-        let bytes = base + chunk.start..base + chunk.end;
-        let content = &buffer[bytes.clone()];
-        let hash = (!is_zeros(content)).then(|| ChunkHash::of(content));
-        pieces.pieces.push(Piece { offset: range.start + chunk.start as u64, bytes, hash });
-    }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]

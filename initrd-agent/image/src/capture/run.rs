@@ -33,7 +33,7 @@ pub fn capture(
     sink: &mut dyn PackSink,
     progress: &dyn Fn(CaptureProgress),
 ) -> Result<Manifest, CaptureError> {
-    let captured_at = seconds_since_epoch();
+    let captured_at = seconds_since_epoch(job.options.as_of.unwrap_or_else(SystemTime::now));
     let root = open_root(&job.options.root).map_err(|source| CaptureError::MountPoint {
         path: job.options.root.display().to_string(),
         source,
@@ -48,6 +48,9 @@ pub fn capture(
         reading.read(&mut walked.nodes, (tables, &unchanged), sink)?
     };
     let inconsistent = inconsistent(&walked.nodes, &contents);
+    if job.options.strict && !inconsistent.is_empty() {
+        return Err(CaptureError::Inconsistent(inconsistent));
+    }
     let mut entries = entries::entries(walked.nodes, contents)?;
     let (chunks, frames, packs) = tables::compact(&mut entries, tables);
     let header = Header {
@@ -78,8 +81,8 @@ fn header(facts: &CaptureFacts, parent: Option<&Manifest>) -> Header {
     }
 }
 
-fn seconds_since_epoch() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn seconds_since_epoch(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::CaptureError;
-use super::read::{Pieces, Probe, open_file, probe, read_range};
-use crate::inode::{Status, XattrReader};
+use super::read::{Piece, Pieces, Probe, open_file, probe, read_range};
+use super::still::{Seen, Since, begins_the_same, since};
+use crate::inode::XattrReader;
 use crate::pack::compress_frame;
 use crate::tree::Directories;
 
@@ -22,6 +23,8 @@ pub(super) enum Job {
     Small { place: u64, files: Vec<(usize, Vec<u8>)> },
     /// Read a part of a file that is open already.
     Segment { place: u64, node: usize, path: Vec<u8>, file: Arc<OwnedFd>, range: Range<u64> },
+    /// Read again what a file had when it was opened: it grew meanwhile.
+    Check { place: u64, node: usize, path: Vec<u8>, file: Arc<OwnedFd>, probe: Box<Probe>, seen: Vec<Seen> },
     /// Compress a frame.
     Compress { place: u64, plain: Vec<u8> },
 }
@@ -37,6 +40,7 @@ pub(super) enum Done {
 pub(super) enum Read {
     Small(Vec<(usize, SmallFile)>),
     Segment { node: usize, pieces: Pieces },
+    Checked { node: usize, same: bool },
 }
 
 /// What became of a small file.
@@ -45,7 +49,7 @@ pub(super) enum SmallFile {
     Gone,
     /// It has grown beyond a segment since it was found.
     Large(Box<Probe>),
-    /// Read; `steady` when it did not change meanwhile.
+    /// Read; `steady` when it did not change meanwhile, or only grew behind what was read.
     Read { probe: Box<Probe>, pieces: Pieces, steady: bool },
 }
 
@@ -106,6 +110,10 @@ impl<'a> Worker<'a> {
                 read_range(file.as_fd(), range, (&path, &mut buffer, &mut pieces))?;
                 Ok(Done::Read { place, buffer, what: Read::Segment { node, pieces } })
             }
+            Job::Check { place, node, path, file, probe, seen } => {
+                let same = begins_the_same(file.as_fd(), (&probe, &path), seen)?;
+                Ok(Done::Read { place, buffer: Vec::new(), what: Read::Checked { node, same } })
+            }
             Job::Small { place, files } => {
                 let mut buffer = Vec::new();
                 let mut read = Vec::with_capacity(files.len());
@@ -130,17 +138,14 @@ impl<'a> Worker<'a> {
                 break;
             }
         }
-        let steady = is_steady(file.as_fd(), &probe, path)?;
+        let steady = match since(file.as_fd(), &probe, path)? {
+            Since::Steady => true,
+            Since::Grown if pieces.ends_at.is_none() => {
+                let seen = pieces.pieces.iter().map(Piece::seen);
+                begins_the_same(file.as_fd(), (&probe, path), seen)?
+            }
+            Since::Grown | Since::Changed => false,
+        };
         Ok(SmallFile::Read { probe: Box::new(probe), pieces, steady })
     }
-}
-
-/// Whether a file is still as it was when it was opened.
-pub(super) fn is_steady(file: BorrowedFd<'_>, probe: &Probe, path: &[u8]) -> Result<bool, CaptureError> {
-    let now = Status::of(file).map_err(|source| CaptureError::Metadata {
-        what: "status",
-        path: crate::entry::display(path),
-        source,
-    })?;
-    Ok(probe.status.is_unchanged(&now))
 }

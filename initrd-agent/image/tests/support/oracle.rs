@@ -93,7 +93,7 @@ fn lsattr(root: &Path) -> Vec<Vec<u8>> {
     let kept = |line: &mut Vec<u8>| {
         let word = line.iter().position(|b| *b == b' ').unwrap_or(0);
         let flags = word > 10 && line[..word].iter().all(|b| *b == b'-' || b.is_ascii_alphabetic());
-        line[..word].iter_mut().filter(|b| flags && !b"iaC".contains(b)).for_each(|b| *b = b'-');
+        line[..word].iter_mut().filter(|b| flags && !b"iaCdASD".contains(b)).for_each(|b| *b = b'-');
     };
     let mut lines = ask(&["lsattr", "-Ra", "."], root, b"\n");
     // `..` of the root is outside.
@@ -115,6 +115,7 @@ fn extents(golden: &Path, clone: &Path) -> Vec<String> {
             ("data that occupies no room", data, cloned),
             ("a hole that is data", cloned_data, data),
             ("a hole that is allocated", cloned, allocated),
+            ("reserved room that is a hole", allocated, cloned),
         ] {
             let lost = inner.iter().find(|range| !within(**range, outer, *size));
             if let Some(range) = lost {

@@ -172,7 +172,13 @@ fn id() -> impl Strategy<Value = u32> {
 
 fn meta() -> impl Strategy<Value = Meta> {
     let mode = prop_oneof![3 => select(vec![0o644, 0o755, 0o600]), 2 => 0..0o10000_u32];
-    let flag = prop_oneof![12 => Just(None), 1 => Just(Some("+i")), 1 => Just(Some("+a"))];
+    let flag = prop_oneof![
+        12 => Just(None),
+        1 => Just(Some("+i")),
+        1 => Just(Some("+a")),
+        1 => Just(Some("+dA")),
+        1 => Just(Some("+S"))
+    ];
     let rest = (vec(attribute(), 0..4), proptest::option::weighted(0.2, acl()), capability(), flag);
     (mode, (id(), id()), time(), rest).prop_map(|(mode, owner, time, rest)| {
         let (attributes, acl, capability, flag) = rest;
