@@ -6,7 +6,7 @@
 //! term   := [ '-' ] isect                a leading '-' excludes; exclusions are applied last and win
 //! isect  := atom { '@' atom }            intersection
 //! atom   := '(' range ')' | '/' regex [ '/' ] | '^' file | attr op value | word
-//! op     := '==' | '!=' | '=~' | '!~'    attr may be written table.attr; `tags` is `groups`
+//! op     := '==' | '!=' | '=~' | '!~'    attr may be written table.attr; the source knows what it stands for
 //! word   := node | group | a-b | a:b | pre[1-3,5]post | name+N | number
 //! ```
 //!

@@ -35,9 +35,60 @@ pub enum ObjectType {
     Network,
     /// Site-wide settings; one object, `clustersite`.
     Site,
+    /// A rule of who may do what.
+    Policy,
+    /// User names and passwords for one purpose.
+    Passwd,
+    /// A network route.
+    Route,
+    /// A rack.
+    Rack,
+    /// Nodes that share ssh keys.
+    Zone,
+    /// A program told of changes, in xCAT.
+    Notification,
+    /// A monitoring product, in xCAT.
+    Monitoring,
+    /// A firmware file, in xCAT.
+    Firmware,
+    /// A boot target, in xCAT.
+    Boottarget,
+    /// A distribution, in xCAT.
+    Osdistro,
+    /// An update of a distribution, in xCAT.
+    Osdistroupdate,
+    /// A kit, in xCAT.
+    Kit,
+    /// A kit's repository, in xCAT.
+    Kitrepo,
+    /// A kit's component, in xCAT.
+    Kitcomponent,
 }
 
 impl ObjectType {
+    /// All types, in the order in which they are listed.
+    pub const ALL: [Self; 19] = [
+        Self::Boottarget,
+        Self::Firmware,
+        Self::Group,
+        Self::Kit,
+        Self::Kitcomponent,
+        Self::Kitrepo,
+        Self::Monitoring,
+        Self::Network,
+        Self::Node,
+        Self::Notification,
+        Self::Osdistro,
+        Self::Osdistroupdate,
+        Self::Osimage,
+        Self::Passwd,
+        Self::Policy,
+        Self::Rack,
+        Self::Route,
+        Self::Site,
+        Self::Zone,
+    ];
+
     /// The type's word, as `-t` takes it.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -47,7 +98,27 @@ impl ObjectType {
             Self::Osimage => "osimage",
             Self::Network => "network",
             Self::Site => "site",
+            Self::Policy => "policy",
+            Self::Passwd => "passwd",
+            Self::Route => "route",
+            Self::Rack => "rack",
+            Self::Zone => "zone",
+            Self::Notification => "notification",
+            Self::Monitoring => "monitoring",
+            Self::Firmware => "firmware",
+            Self::Boottarget => "boottarget",
+            Self::Osdistro => "osdistro",
+            Self::Osdistroupdate => "osdistroupdate",
+            Self::Kit => "kit",
+            Self::Kitrepo => "kitrepo",
+            Self::Kitcomponent => "kitcomponent",
         }
+    }
+
+    /// The type of this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 
@@ -56,6 +127,9 @@ impl ObjectType {
 pub struct RangeRequest {
     /// The text as typed.
     pub range: String,
+    /// Also nodes that the site's `excludenodes` hides: definitions of them can be changed.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// The nodes a noderange names.

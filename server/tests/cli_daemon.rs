@@ -141,6 +141,34 @@ fn what_is_refused_is_said_and_the_rest_is_done() {
 }
 
 #[test]
+fn a_mistyped_attribute_selects_nothing_and_is_named() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1,n2 groups=all mgt=ipmi");
+    let wrong = "2\nError: 'mtg' is not a valid attribute name for an object type of 'node'.\n";
+    for words in ["lsdef mtg!=ipmi", "nodeset all@mtg!~ipmi boot", "nodestat nodehm.mtg==ipmi"] {
+        assert_eq!(
+            daemon.cli(words),
+            wrong.replace("'mtg'", if words.contains("nodehm") { "'nodehm.mtg'" } else { "'mtg'" }),
+            "{words}"
+        );
+    }
+    assert_eq!(daemon.cli("lsdef -s nodehm.mgt==ipmi,-nodelist.node==n2"), "0\nn1  (node)\n");
+}
+
+#[test]
+fn nodes_that_the_site_excludes_can_still_be_defined() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1,n2 groups=all");
+    assert!(daemon.cli("chdef -t site excludenodes=n(").starts_with("1\nError: "));
+    daemon.cli("chdef -t site excludenodes=n2");
+    assert_eq!(daemon.cli("nodestat all"), "0\nn1: defined\n");
+    let changed = "0\n1 object definitions have been created or modified.\n";
+    assert_eq!(daemon.cli("chdef n2 mgt=ipmi"), changed);
+    assert_eq!(daemon.cli("lsdef n2 -i mgt -c"), "0\nn2: mgt=ipmi\n");
+    assert_eq!(daemon.cli("rmdef n2"), "0\n1 object definitions have been removed.\n");
+}
+
+#[test]
 fn a_capture_without_an_address_says_what_to_do() {
     let daemon = Daemon::start();
     daemon.cli("mkdef n1 groups=all arch=x86_64");

@@ -56,8 +56,10 @@ async fn noderange(
 ) -> Result<Json<RangeReply>, ApiError> {
     let request = body(request)?;
     let range: Range = request.range.parse().map_err(|error| ApiError::invalid(format!("{error}")))?;
+    let known = app.known.now();
     let selection =
-        range.evaluate(&*app.known.now()).map_err(|error| ApiError::invalid(format!("{error}")))?;
+        if request.hidden { range.evaluate_with_hidden(&*known) } else { range.evaluate(&*known) }
+            .map_err(|error| ApiError::invalid(format!("{error}")))?;
     Ok(Json(RangeReply { nodes: selection.nodes, unknown: selection.unknown }))
 }
 

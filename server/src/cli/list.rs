@@ -5,7 +5,8 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::objects::{self, Object, Typed, no_such};
 use super::render::{Form, render};
-use super::words::{self, TYPES};
+use super::words;
+use crate::define::schema;
 use crate::noderange::Select;
 use crate::wire::{AttributeAction, ObjectType};
 
@@ -49,7 +50,8 @@ impl Asked {
             return Err(Usage(format!("lsdef takes no attr=val; '{}' is one. See -i and -w.", change.name)));
         }
         let names = words::one_of(args.names.objects.as_ref(), words.names)?;
-        let kinds = if args.all { TYPES.to_vec() } else { words::types(args.names.kind.as_deref())? };
+        let kinds =
+            if args.all { ObjectType::ALL.to_vec() } else { words::types(args.names.kind.as_deref())? };
         let wanted = args.attributes.as_deref().unwrap_or_default();
         let wanted: Vec<String> =
             wanted.split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
@@ -100,7 +102,9 @@ async fn these(
 }
 
 fn holds(condition: &Select, object: &Object) -> bool {
-    condition.accepts(object.attributes.get(&condition.attribute).map_or("", String::as_str))
+    let kind = ObjectType::of_word(object.kind).expect("objects have types");
+    let value = schema::value(kind, &condition.attribute, (&object.name, &object.attributes));
+    condition.accepts(value.unwrap_or_default())
 }
 
 fn narrowed(mut objects: Vec<Object>, wanted: &[String]) -> Vec<Object> {

@@ -58,7 +58,7 @@ pub(super) struct Typed {
 /// What was typed as names of objects: a noderange for nodes, a list for other types.
 pub(super) async fn typed(client: &Client, kind: ObjectType, text: &str) -> anyhow::Result<Typed> {
     if kind == ObjectType::Node {
-        let reply = targets::evaluate(client, text).await?;
+        let reply = targets::evaluate_with_hidden(client, text).await?;
         if reply.nodes.is_empty() && reply.unknown.is_empty() {
             return Err(Usage(format!("No node in '{text}', check the noderange syntax.")).into());
         }

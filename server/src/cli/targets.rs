@@ -10,6 +10,15 @@ const NAMES_PER_CALL: usize = 200;
 
 /// Has the daemon evaluate a noderange. Files that it names are read here, with the rights of who typed it.
 pub(super) async fn evaluate(client: &Client, text: &str) -> anyhow::Result<RangeReply> {
+    asked(client, text, false).await
+}
+
+/// The same with the nodes that the site's `excludenodes` hides, for verbs that change definitions.
+pub(super) async fn evaluate_with_hidden(client: &Client, text: &str) -> anyhow::Result<RangeReply> {
+    asked(client, text, true).await
+}
+
+async fn asked(client: &Client, text: &str, hidden: bool) -> anyhow::Result<RangeReply> {
     let range = text
         .parse::<Range>()
         .and_then(|range| range.with_files(&mut |path| std::fs::read_to_string(path)))
@@ -17,7 +26,7 @@ pub(super) async fn evaluate(client: &Client, text: &str) -> anyhow::Result<Rang
             RangeError::Unreadable { .. } => anyhow::Error::from(error),
             other => Usage(other.to_string()).into(),
         })?;
-    let reply = client.post("/api/v1/noderange", &RangeRequest { range: range.to_string() }).await;
+    let reply = client.post("/api/v1/noderange", &RangeRequest { range: range.to_string(), hidden }).await;
     reply.map_err(|error| if error.is::<Refused>() { Usage(error.to_string()).into() } else { error })
 }
 

@@ -60,10 +60,6 @@ fn assignment(word: &str, action: AttributeAction) -> Result<Option<AttributeCha
     Ok(Some(AttributeChange { name: name.to_owned(), value: value.to_owned(), action }))
 }
 
-/// All types, in the order in which they are listed.
-pub(super) const TYPES: [ObjectType; 5] =
-    [ObjectType::Group, ObjectType::Network, ObjectType::Node, ObjectType::Osimage, ObjectType::Site];
-
 /// Reads the option `-t` of a verb that works on one type.
 ///
 /// # Errors
@@ -81,8 +77,8 @@ pub(super) fn one_type(option: Option<&str>) -> Result<ObjectType, Usage> {
 /// One of them is not a type.
 pub(super) fn types(option: Option<&str>) -> Result<Vec<ObjectType>, Usage> {
     let read = |word: &str| {
-        TYPES.into_iter().find(|kind| kind.word() == word).ok_or_else(|| {
-            let known = TYPES.map(ObjectType::word).join(", ");
+        ObjectType::of_word(word).ok_or_else(|| {
+            let known = ObjectType::ALL.map(ObjectType::word).join(", ");
             Usage(format!("Type '{word}' is not a valid xCAT object type. Valid types: {known}."))
         })
     };
@@ -136,7 +132,9 @@ mod tests {
         assert_eq!(split(&["=x"]), "Incorrect 'attr=val' pair - =x.");
         assert_eq!(
             types(Some("node,colour")).unwrap_err().0,
-            "Type 'colour' is not a valid xCAT object type. Valid types: group, network, node, osimage, site."
+            "Type 'colour' is not a valid xCAT object type. Valid types: boottarget, firmware, group, kit, \
+             kitcomponent, kitrepo, monitoring, network, node, notification, osdistro, osdistroupdate, osimage, \
+             passwd, policy, rack, route, site, zone."
         );
     }
 }

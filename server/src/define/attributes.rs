@@ -48,6 +48,9 @@ impl AttributeError {
     }
 }
 
+/// The only object of type `site`.
+pub(crate) const SITE: &str = "clustersite";
+
 /// Attributes of nodes that show where the node stands.
 pub(super) const VIEWS: &[&str] = &["status", "statustime", "currstate"];
 
@@ -56,9 +59,16 @@ pub(super) fn check_object_name(kind: ObjectType, name: &str) -> Result<(), Stri
     match kind {
         ObjectType::Node => name.parse::<NodeName>().map(drop).map_err(|error| error.to_string()),
         ObjectType::Osimage => name.parse::<ImageName>().map(drop).map_err(|error| error.to_string()),
-        ObjectType::Group | ObjectType::Network | ObjectType::Site => {
+        ObjectType::Group | ObjectType::Network => {
             // The same characters are safe in all places where such names are used.
             name.parse::<ImageName>().map(drop).map_err(|_| format!("'{name}' is not a valid object name"))
+        }
+        ObjectType::Site if name == SITE => Ok(()),
+        ObjectType::Site => Err(format!("'{name}' is not the name of the site, which is '{SITE}'")),
+        _ => {
+            let plain = |c: char| c.is_ascii_graphic() && !",'\"`\\".contains(c);
+            let good = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(plain);
+            if good { Ok(()) } else { Err(format!("'{name}' is not a valid object name")) }
         }
     }
 }
@@ -87,8 +97,9 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
     } else {
         match kind {
             ObjectType::Node => node_problem(attr, value),
-            ObjectType::Network | ObjectType::Site => network_problem(attr, value),
-            ObjectType::Group | ObjectType::Osimage => None,
+            ObjectType::Network => network_problem(attr, value),
+            ObjectType::Site => network_problem(attr, value).or_else(|| site_problem(attr, value)),
+            _ => None,
         }
     };
     problem.map_or(Ok(()), |problem| Err(AttributeError::value(attr, value, problem)))
@@ -110,6 +121,14 @@ fn node_problem(attr: &str, value: &str) -> Option<String> {
         "addkcmdline" => {
             value.parse::<sysclone_bootloaders::netboot::KernelArgs>().err().map(|error| error.to_string())
         }
+        _ => None,
+    }
+}
+
+/// A range that cannot be read would make every verb fail.
+fn site_problem(attr: &str, value: &str) -> Option<String> {
+    match attr {
+        "excludenodes" => value.parse::<crate::noderange::Range>().err().map(|error| error.to_string()),
         _ => None,
     }
 }

@@ -20,10 +20,10 @@ use crate::wire::{
 pub async fn apply_change(db: &Db, request: &ChangeRequest, actor: &str) -> Result<Vec<Outcome>, DbError> {
     let mut tx = db.write().await?;
     let mut objects = tx.objects(request.kind, Some(&request.names)).await?;
-    let mut taken = match request.kind {
-        ObjectType::Node => Taken::read(&tx.objects(ObjectType::Node, None).await?),
-        ObjectType::Group | ObjectType::Osimage | ObjectType::Network | ObjectType::Site => Taken::default(),
-    };
+    let mut taken = Taken::default();
+    if request.kind == ObjectType::Node {
+        taken = Taken::read(&tx.objects(ObjectType::Node, None).await?);
+    }
     let mut outcomes = Vec::new();
     for name in &request.names {
         let result = match prepare(request, name, objects.get(name), &taken) {

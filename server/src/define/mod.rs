@@ -8,6 +8,7 @@ mod disk_rules;
 mod network;
 mod node;
 mod ranges;
+pub mod schema;
 mod snapshot;
 
 pub use attributes::AttributeError;

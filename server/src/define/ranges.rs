@@ -1,7 +1,9 @@
 //! Noderanges over the definitions.
 
+use super::schema;
 use super::snapshot::Snapshot;
 use crate::noderange::NodeSource;
+use crate::wire::ObjectType;
 
 impl NodeSource for Snapshot {
     fn nodes(&self) -> Vec<String> {
@@ -18,13 +20,13 @@ impl NodeSource for Snapshot {
         if name == "all" && members.is_none() { Some(self.nodes()) } else { members.map(<[String]>::to_vec) }
     }
 
-    fn has_attribute(&self, _name: &str) -> bool {
-        // Attributes are free text here; one that nobody has selects nothing.
-        true
+    fn has_attribute(&self, name: &str) -> bool {
+        // What no table of xCAT has may have come with an imported definition.
+        schema::resolve(ObjectType::Node, name).is_some() || self.has_own(name)
     }
 
     fn attribute(&self, node: &str, name: &str) -> Option<String> {
-        self.attributes(node)?.get(name).cloned()
+        schema::value(ObjectType::Node, name, (node, self.attributes(node)?)).map(str::to_owned)
     }
 
     fn excluded(&self) -> Option<String> {

@@ -128,6 +128,12 @@ impl Snapshot {
         self.nodes.get(name).map(|entry| &entry.attributes)
     }
 
+    /// Whether any node has an attribute of this name.
+    #[must_use]
+    pub fn has_own(&self, attribute: &str) -> bool {
+        self.nodes.values().any(|entry| entry.attributes.contains_key(attribute))
+    }
+
     /// A node by name; an error says which attribute cannot be read. None when there is no such node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<Result<&Node, &str>> {

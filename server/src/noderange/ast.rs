@@ -36,7 +36,7 @@ pub(super) enum Atom {
 /// A comparison of an attribute, which chooses nodes (`mgt==ipmi`) or objects of another type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Select {
-    /// Attribute name, without a table name.
+    /// Attribute name as written; what `table.attr` and short names stand for is the source's to know.
     pub attribute: String,
     /// The comparison.
     pub operator: Operator,

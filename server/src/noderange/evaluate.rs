@@ -44,12 +44,21 @@ impl Range {
     /// # Errors
     /// It makes too many names, counts backwards, names a file, or selects by an attribute that nodes do not have.
     pub fn evaluate(&self, source: &dyn NodeSource) -> Result<Selection, RangeError> {
-        let mut run = Evaluation::new(source);
-        let mut nodes = run.range(self)?;
+        let mut selection = self.evaluate_with_hidden(source)?;
         if let Some(text) = source.excluded() {
             let site = Evaluation::new(source).range(&text.parse()?)?;
-            nodes.retain(|node| !site.contains(node));
+            selection.nodes.retain(|node| !site.contains(node));
         }
+        Ok(selection)
+    }
+
+    /// The same with the nodes that the site hides from other verbs than those of definitions.
+    ///
+    /// # Errors
+    /// As [`Range::evaluate`].
+    pub fn evaluate_with_hidden(&self, source: &dyn NodeSource) -> Result<Selection, RangeError> {
+        let mut run = Evaluation::new(source);
+        let nodes = run.range(self)?;
         Ok(Selection { nodes: nodes.into_iter().collect(), unknown: run.unknown })
     }
 }

@@ -156,12 +156,9 @@ fn split_operator(text: &str) -> Option<(Operator, &str)> {
 }
 
 fn select(name: &str, operator: Operator, value: &str) -> Result<Select, RangeError> {
-    // xCAT names columns `table.attribute`; here an attribute's name says enough.
-    let attribute = match name.rsplit_once('.').map_or(name, |(_, attribute)| attribute) {
-        "" => return Err(RangeError::Missing { what: "an attribute name", rest: value.to_owned() }),
-        "tags" => "groups",
-        attribute => attribute,
-    };
+    if name.is_empty() {
+        return Err(RangeError::Missing { what: "an attribute name", rest: value.to_owned() });
+    }
     let (value, pattern) = match operator {
         Operator::Equal | Operator::NotEqual => (value, None),
         Operator::Matches | Operator::MatchesNot => {
@@ -169,7 +166,7 @@ fn select(name: &str, operator: Operator, value: &str) -> Result<Select, RangeEr
             (text, Some(Pattern::new(text)?))
         }
     };
-    Ok(Select { attribute: attribute.to_owned(), operator, value: value.to_owned(), pattern })
+    Ok(Select { attribute: name.to_owned(), operator, value: value.to_owned(), pattern })
 }
 
 /// Where a word ends: before a separator or comparison outside brackets.

@@ -37,10 +37,18 @@ impl NodeSource for Cluster {
         (!members.is_empty() || name == "empty").then_some(members)
     }
     fn has_attribute(&self, name: &str) -> bool {
-        ["groups", "mgt", "os"].contains(&name)
+        ["groups", "mgt", "os"].contains(&attribute(name))
     }
     fn attribute(&self, node: &str, name: &str) -> Option<String> {
-        self.0.get(node)?.get(name).cloned()
+        self.0.get(node)?.get(attribute(name)).cloned()
+    }
+}
+
+/// What a name stands for, as the real source knows from xCAT's tables.
+fn attribute(name: &str) -> &str {
+    match name.split_once('.').map_or(name, |(_, column)| column) {
+        "tags" => "groups",
+        column => column,
     }
 }
 

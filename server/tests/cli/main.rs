@@ -256,7 +256,9 @@ fn wrong_usage_is_status_2_and_asks_nothing() {
     for (args, error) in [
         (
             &["mkdef", "-t", "colour", "-o", "x", "a=b"][..],
-            "Error: Type 'colour' is not a valid xCAT object type. Valid types: group, network, node, osimage, site.\n",
+            "Error: Type 'colour' is not a valid xCAT object type. Valid types: boottarget, firmware, group, kit, \
+             kitcomponent, kitrepo, monitoring, network, node, notification, osdistro, osdistroupdate, osimage, \
+             passwd, policy, rack, route, site, zone.\n",
         ),
         (
             &["mkdef", "n5"],
