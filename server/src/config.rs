@@ -62,6 +62,8 @@ pub struct Config {
     pub listen: Listen,
     /// How long tickets are valid.
     pub ticket_life: Duration,
+    /// Base URLs that serve packs beside this server, best first.
+    pub pack_sources: Vec<String>,
     /// How golden clients are reached.
     pub ssh: Ssh,
 }
@@ -170,11 +172,12 @@ impl Default for FileListen {
 #[serde(deny_unknown_fields, default)]
 struct FileDeploy {
     ticket_hours: u64,
+    pack_sources: Vec<String>,
 }
 
 impl Default for FileDeploy {
     fn default() -> Self {
-        Self { ticket_hours: 24 }
+        Self { ticket_hours: 24, pack_sources: Vec::new() }
     }
 }
 
@@ -207,6 +210,9 @@ pub fn parse_config(text: &str, path: &Path) -> Result<Config, ConfigError> {
     if !(1..=876_000).contains(&file.deploy.ticket_hours) {
         return Err(wrong("deploy.ticket_hours", "must be at least 1 and at most 876000".into()));
     }
+    for source in &file.deploy.pack_sources {
+        check_pack_source(source).map_err(|problem| wrong("deploy.pack_sources", problem))?;
+    }
     let listen = check_listen(file.listen, &wrong)?;
     Ok(Config {
         path: path.to_owned(),
@@ -216,8 +222,18 @@ pub fn parse_config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         log: file.log,
         listen,
         ticket_life: Duration::from_secs(file.deploy.ticket_hours * 3600),
+        pack_sources: file.deploy.pack_sources,
         ssh: file.ssh,
     })
+}
+
+fn check_pack_source(source: &str) -> Result<(), String> {
+    let uri: axum::http::Uri = source.parse().map_err(|error| format!("'{source}': {error}"))?;
+    // Agents trust no authority but this server's, and packs are encrypted anyway.
+    match (uri.scheme_str(), uri.host(), uri.query()) {
+        (Some("http"), Some(_), None) => Ok(()),
+        _ => Err(format!("'{source}' must be http://address[:port]/path, to which /<pack> is added")),
+    }
 }
 
 fn check_listen(
@@ -265,7 +281,9 @@ mod tests {
         let shipped = parse(&SHIPPED.replace("#address = ", "address = ")).unwrap();
         assert_eq!(shipped, parse("[listen]\naddress = '10.0.0.1'").unwrap());
         let all = SHIPPED.replace("#address", "address").replace("#interface", "interface");
-        let all = parse(&all.replace("#identity", "identity")).unwrap();
+        let all = parse(&all.replace("#identity", "identity").replace("#pack_sources", "pack_sources"));
+        let all = all.unwrap();
+        assert_eq!(all.pack_sources, ["http://10.0.1.5/packs"]);
         assert_eq!(all.listen.interface.as_deref(), Some("eth1"));
         assert!(all.ssh.identity.is_some());
     }
@@ -281,6 +299,8 @@ mod tests {
             ("listen.address = '10.0.0.1'\nlisten.http_port = 0", "listen.http_port in"),
             ("listen.address = '10.0.0.1'\nlisten.http_port = 8443", "listen.https_port in"),
             ("listen.address = '10.0.0.1'\ndeploy.ticket_hours = 0", "deploy.ticket_hours in"),
+            ("listen.address = '10.0.0.1'\ndeploy.pack_sources = ['cache/packs']", "deploy.pack_sources in"),
+            ("listen.address = '10.0.0.1'\ndeploy.pack_sources = ['https://c/p']", "must be http://"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected) && error.contains("/etc/x.toml"), "{text}: {error}");

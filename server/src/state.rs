@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! armed ─► booting ─► installing{phase} ─► finishing ─► rebooting ─► booted
-//!   └────────┴──► withdrawn      └──────────────┴─────────┴──► failed{phase, reason}
+//!   └────────┴──► withdrawn   ▲  │  └───────────┴─────────┴──► failed{phase, reason}
+//!                             │  ▼
+//!                        resuming{phase}
 //! ```
-//! A node without a deployment is `defined`. Only the clone's own report makes it `booted`.
+//! A node without a deployment is `defined`. Only the clone's own report makes it `booted`. The phase of an
+//! installation never goes back, so one that is past `plan` says for ever that disks were written to.
 
 use sysclone_protocol::agent::Phase;
 
@@ -17,6 +20,8 @@ pub enum State {
     Booting,
     /// The agent has the order; the ticket is burnt.
     Installing(Phase),
+    /// The machine restarted in this phase; a new ticket of the same deployment waits for its agent.
+    Resuming(Phase),
     /// All is written and read back; unmounting and flushing.
     Finishing,
     /// The agent restarts the machine.
@@ -40,7 +45,10 @@ pub enum Input {
     /// A loader fetched the configuration with the ticket.
     LoaderSeen,
     /// The machine boots from the network although its agent should be at work.
-    BootedAgain,
+    BootedAgain {
+        /// Whether it was not interrupted too often.
+        may_resume: bool,
+    },
     /// The agent gave a valid ticket.
     Enrolled,
     /// The agent began a phase.
@@ -79,6 +87,7 @@ impl State {
             Self::Armed => "armed",
             Self::Booting => "booting",
             Self::Installing(_) => "installing",
+            Self::Resuming(_) => "resuming",
             Self::Finishing => "finishing",
             Self::Rebooting => "rebooting",
             Self::Booted => "booted",
@@ -91,7 +100,7 @@ impl State {
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
         match self {
-            Self::Installing(phase) | Self::Failed { phase, .. } => Some(*phase),
+            Self::Installing(phase) | Self::Resuming(phase) | Self::Failed { phase, .. } => Some(*phase),
             Self::Finishing => Some(Phase::Finish),
             Self::Armed | Self::Booting | Self::Rebooting | Self::Booted | Self::Withdrawn => None,
         }
@@ -101,7 +110,7 @@ impl State {
     #[must_use]
     pub fn awaits_ticket(&self) -> bool {
         match self {
-            Self::Armed | Self::Booting => true,
+            Self::Armed | Self::Booting | Self::Resuming(_) => true,
             Self::Installing(_)
             | Self::Finishing
             | Self::Rebooting
@@ -118,6 +127,7 @@ impl State {
             Self::Installing(_) | Self::Finishing => true,
             Self::Armed
             | Self::Booting
+            | Self::Resuming(_)
             | Self::Rebooting
             | Self::Booted
             | Self::Failed { .. }
@@ -131,6 +141,9 @@ impl State {
         match self {
             Self::Armed => Some("waits for a network boot of the node"),
             Self::Booting => Some("waits for the agent on the node to enrol"),
+            Self::Resuming(_) => {
+                Some("the machine restarted in its installation; waits for the agent to go on with it")
+            }
             Self::Rebooting => Some("waits for the clone to start from its own disk"),
             Self::Installing(_) | Self::Finishing | Self::Booted | Self::Failed { .. } | Self::Withdrawn => {
                 None
@@ -145,9 +158,8 @@ impl State {
     pub fn after(&self, input: &Input) -> Result<Option<Self>, IllegalMove> {
         match input {
             Input::LoaderSeen => self.after_loader(),
-            Input::BootedAgain => Ok(self.after_restart()),
-            Input::Enrolled if self.awaits_ticket() => Ok(Some(Self::Installing(Phase::Start))),
-            Input::Enrolled => Err(self.illegal("enrolling")),
+            Input::BootedAgain { may_resume } => Ok(self.after_restart(*may_resume)),
+            Input::Enrolled => self.after_enrolment(),
             Input::PhaseStarted(phase) => self.after_phase(*phase),
             Input::AgentFailed { phase, reason } => self.after_failure(*phase, reason),
             Input::Installed => self.after_installed(),
@@ -159,7 +171,7 @@ impl State {
     fn after_loader(&self) -> Result<Option<Self>, IllegalMove> {
         match self {
             Self::Armed => Ok(Some(Self::Booting)),
-            Self::Booting => Ok(None),
+            Self::Booting | Self::Resuming(_) => Ok(None),
             Self::Installing(_)
             | Self::Finishing
             | Self::Rebooting
@@ -169,18 +181,36 @@ impl State {
         }
     }
 
-    fn after_restart(&self) -> Option<Self> {
+    fn after_enrolment(&self) -> Result<Option<Self>, IllegalMove> {
         match self {
-            Self::Installing(_) | Self::Finishing => {
-                let reason = "the machine restarted before the installation was over, what is on its disks is \
-                              incomplete: run nodeset again";
-                Some(Self::Failed {
-                    phase: self.phase().unwrap_or(Phase::Unknown),
-                    reason: reason.to_owned(),
-                })
-            }
+            Self::Armed | Self::Booting => Ok(Some(Self::Installing(Phase::Start))),
+            Self::Resuming(phase) => Ok(Some(Self::Installing(*phase))),
+            Self::Installing(_)
+            | Self::Finishing
+            | Self::Rebooting
+            | Self::Booted
+            | Self::Failed { .. }
+            | Self::Withdrawn => Err(self.illegal("enrolling")),
+        }
+    }
+
+    fn after_restart(&self, may_resume: bool) -> Option<Self> {
+        let failed = |phase, why| {
+            let reason = format!(
+                "the machine restarted before the installation was over{why}, what is on its disks is \
+                 incomplete: run nodeset again"
+            );
+            Some(Self::Failed { phase, reason })
+        };
+        match self {
+            // From here on the disk may start by itself, and what a running clone has changed must not be undone.
+            Self::Installing(phase) if *phase >= Phase::Bootloader => failed(*phase, ""),
+            Self::Finishing => failed(Phase::Finish, ""),
+            Self::Installing(phase) if may_resume => Some(Self::Resuming(*phase)),
+            Self::Installing(phase) => failed(*phase, " once too often"),
             Self::Armed
             | Self::Booting
+            | Self::Resuming(_)
             | Self::Rebooting
             | Self::Booted
             | Self::Failed { .. }
@@ -202,6 +232,10 @@ impl State {
             Phase::Unknown => Ok(None),
             Phase::Capture | Phase::Boot => Err(self.illegal("a phase of another role")),
             Phase::Finish => Ok(Some(Self::Finishing)),
+            // Disks are cleared once in the life of a deployment.
+            Phase::Clear | Phase::Partition | Phase::Assemble | Phase::Format if next < *now => {
+                Err(self.illegal("making the disks anew"))
+            }
             next if next > *now => Ok(Some(Self::Installing(next))),
             _repeated => Ok(None),
         }
@@ -213,7 +247,9 @@ impl State {
                 Ok(Some(Self::Failed { phase, reason: reason.to_owned() }))
             }
             Self::Failed { .. } => Ok(None),
-            Self::Armed | Self::Booting | Self::Booted | Self::Withdrawn => Err(self.illegal("a failure")),
+            Self::Armed | Self::Booting | Self::Resuming(_) | Self::Booted | Self::Withdrawn => {
+                Err(self.illegal("a failure"))
+            }
         }
     }
 
@@ -224,6 +260,7 @@ impl State {
             Self::Installing(_)
             | Self::Armed
             | Self::Booting
+            | Self::Resuming(_)
             | Self::Booted
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("the end of an installation")),
@@ -236,6 +273,7 @@ impl State {
             Self::Booted => Ok(None),
             Self::Armed
             | Self::Booting
+            | Self::Resuming(_)
             | Self::Installing(_)
             | Self::Finishing
             | Self::Failed { .. }
@@ -246,7 +284,9 @@ impl State {
     fn after_withdrawal(&self, by: &str) -> Option<Self> {
         match self {
             Self::Armed | Self::Booting => Some(Self::Withdrawn),
-            Self::Installing(phase) => Some(Self::Failed { phase: *phase, reason: withdrawn(by) }),
+            Self::Installing(phase) | Self::Resuming(phase) => {
+                Some(Self::Failed { phase: *phase, reason: withdrawn(by) })
+            }
             Self::Finishing => Some(Self::Failed { phase: Phase::Finish, reason: withdrawn(by) }),
             Self::Rebooting | Self::Booted | Self::Failed { .. } | Self::Withdrawn => None,
         }

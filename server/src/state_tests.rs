@@ -11,7 +11,9 @@ fn all_states() -> Vec<State> {
         State::Armed,
         State::Booting,
         State::Installing(Phase::Start),
+        State::Installing(Phase::Pull),
         State::Installing(Phase::Verify),
+        State::Resuming(Phase::Pull),
         State::Finishing,
         State::Rebooting,
         State::Booted,
@@ -34,22 +36,28 @@ fn row(input: &Input) -> Vec<&'static str> {
 
 #[test]
 fn the_whole_table_of_moves() {
+    // armed, booting, installing start, pull, verify, resuming pull, finishing, rebooting, booted, failed, withdrawn
     let cases = [
-        (Input::LoaderSeen, "booting = ! ! ! ! ! ! !"),
-        (Input::BootedAgain, "= = failed failed failed = = = ="),
-        (Input::Enrolled, "installing installing ! ! ! ! ! ! !"),
-        (Input::PhaseStarted(Phase::Pull), "! ! installing = = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Start), "! ! = = = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Finish), "! ! finishing finishing = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Unknown), "! ! = = = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Boot), "! ! ! ! = ! ! ! !"),
+        (Input::LoaderSeen, "booting = ! ! ! = ! ! ! ! !"),
+        (Input::BootedAgain { may_resume: true }, "= = resuming resuming failed = failed = = = ="),
+        (Input::BootedAgain { may_resume: false }, "= = failed failed failed = failed = = = ="),
+        (Input::Enrolled, "installing installing ! ! ! installing ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Pull), "! ! installing = = ! = ! ! ! !"),
+        (Input::PhaseStarted(Phase::Clear), "! ! installing ! ! ! = ! ! ! !"),
+        (Input::PhaseStarted(Phase::Start), "! ! = = = ! = ! ! ! !"),
+        (Input::PhaseStarted(Phase::Finish), "! ! finishing finishing finishing ! = ! ! ! !"),
+        (Input::PhaseStarted(Phase::Unknown), "! ! = = = ! = ! ! ! !"),
+        (Input::PhaseStarted(Phase::Boot), "! ! ! ! ! ! = ! ! ! !"),
         (
             Input::AgentFailed { phase: Phase::Pull, reason: "x".into() },
-            "! ! failed failed failed failed ! = !",
+            "! ! failed failed failed ! failed failed ! = !",
         ),
-        (Input::Installed, "! ! ! rebooting rebooting = ! ! !"),
-        (Input::BootReported, "! ! ! ! ! booted = ! !"),
-        (Input::Withdrawn { by: "x".into() }, "withdrawn withdrawn failed failed failed = = = ="),
+        (Input::Installed, "! ! ! ! rebooting ! rebooting = ! ! !"),
+        (Input::BootReported, "! ! ! ! ! ! ! booted = ! !"),
+        (
+            Input::Withdrawn { by: "x".into() },
+            "withdrawn withdrawn failed failed failed failed failed = = = =",
+        ),
     ];
     for (input, expected) in cases {
         assert_eq!(row(&input).join(" "), expected, "{input:?}");
@@ -66,6 +74,23 @@ fn a_whole_life_ends_in_booted() {
         state = state.after(&input).unwrap().unwrap_or(state);
     }
     assert_eq!(state, State::Booted);
+}
+
+#[test]
+fn an_interrupted_installation_goes_on_where_it_was_and_never_clears_twice() {
+    let pulling = State::Installing(Phase::Pull);
+    let again = pulling.after(&Input::BootedAgain { may_resume: true }).unwrap().unwrap();
+    assert_eq!(again, State::Resuming(Phase::Pull));
+    let enrolled = again.after(&Input::Enrolled).unwrap().unwrap();
+    assert_eq!(enrolled, pulling, "that disks were written to is not forgotten");
+    for phase in [Phase::Start, Phase::Probe, Phase::Plan, Phase::Mount, Phase::Pull] {
+        assert_eq!(enrolled.after(&Input::PhaseStarted(phase)), Ok(None), "{phase:?}");
+    }
+    for phase in [Phase::Clear, Phase::Partition, Phase::Assemble, Phase::Format] {
+        assert!(enrolled.after(&Input::PhaseStarted(phase)).is_err(), "{phase:?}");
+    }
+    let start = State::Installing(Phase::Clear);
+    assert_eq!(start.after(&Input::PhaseStarted(Phase::Clear)), Ok(None), "a message may come twice");
 }
 
 #[test]

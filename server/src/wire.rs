@@ -218,7 +218,7 @@ pub struct NodesetRequest {
 pub struct NodeStatus {
     /// Node name.
     pub node: String,
-    /// State word: `defined`, `armed`, `booting`, `installing`, `finishing`, `rebooting`, `booted`, `failed`.
+    /// State word: `defined`, `armed`, `booting`, `installing`, `resuming`, `finishing`, `rebooting`, `booted`, `failed`.
     pub state: String,
     /// Phase while installing, and the phase it failed in.
     pub phase: Option<Phase>,

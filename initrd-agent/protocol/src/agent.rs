@@ -37,6 +37,9 @@ pub struct EnrollRequest {
     /// the same text is answered again; without it a second request is refused as one with a used ticket.
     #[serde(default)]
     pub attempt: Option<Secret>,
+    /// Whether the agent understands [`InstallOrder::resume`].
+    #[serde(default)]
+    pub can_resume: bool,
 }
 
 /// What an enrolled node must do.
@@ -66,6 +69,10 @@ pub struct InstallOrder {
     /// Whether a failure may leave a root shell on the console.
     #[serde(default)]
     pub allow_shell: bool,
+    /// An agent of this deployment has begun to write already. What it left is gone on with when the disks say that
+    /// it is this deployment's; disks are never cleared under this order.
+    #[serde(default)]
+    pub resume: bool,
     /// Server's clock, seconds since the epoch.
     pub now: i64,
 }

@@ -17,7 +17,7 @@ use super::files::BootFile;
 use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
 use crate::define::{Node, Snapshot};
-use crate::deploy::advance;
+use crate::deploy::{advance, booted_again};
 use crate::state::Input;
 
 /// Something that has a name.
@@ -76,7 +76,12 @@ impl BootNames {
         asker: Asker,
     ) -> Result<String, DbError> {
         let app = &self.0;
-        let job = app.db.current_job(node.name.as_str()).await?;
+        let mut job = app.db.current_job(node.name.as_str()).await?;
+        if let Some(running) = job.as_mut().filter(|job| asker.boots && job.state.is_running())
+            && self.is_node(node, asker.peer).await
+        {
+            self.booted_again(running, (request.loader, asker.peer)).await;
+        }
         let ticketed = match &job {
             Some(job) if is_armed(job) && self.is_node(node, asker.peer).await => {
                 let ticket = app.keys.ticket.ticket(&job.id, &job.nonce);
@@ -89,12 +94,8 @@ impl BootNames {
             boot_entry(app, snapshot, node, None)
         });
         let text = entry.map(|entry| render(request.loader, &entry)).unwrap_or_default();
-        if let Some(job) = job.filter(|_| asker.boots) {
-            if ticketed.is_some() {
-                self.note(&job, &Input::LoaderSeen, (request.loader, asker.peer)).await;
-            } else if job.state.is_running() && self.is_node(node, asker.peer).await {
-                self.note(&job, &Input::BootedAgain, (request.loader, asker.peer)).await;
-            }
+        if let Some(job) = job.filter(|_| asker.boots && ticketed.is_some()) {
+            self.note(&job, &Input::LoaderSeen, (request.loader, asker.peer)).await;
         }
         Ok(text)
     }
@@ -116,18 +117,30 @@ impl BootNames {
         false
     }
 
+    /// A machine that boots in the middle of its installation. When that cannot be recorded, it gets no ticket.
+    async fn booted_again(&self, job: &mut Job, (loader, peer): (Loader, IpAddr)) {
+        match booted_again(&self.0, job, &seen(loader, peer)).await {
+            Ok(moved) => *job = moved,
+            Err(error) => tracing::warn!(node = %job.node, %error, "the network boot could not be recorded"),
+        }
+    }
+
     /// Telling the state is not worth failing a boot for.
     async fn note(&self, job: &Job, input: &Input, (loader, peer): (Loader, IpAddr)) {
-        let loader = match loader {
-            Loader::Ipxe => "iPXE",
-            Loader::Pxelinux => "PXELINUX",
-            Loader::Grub2 => "GRUB",
-        };
-        let note = format!("{loader} from {}", peer.to_canonical());
+        let note = seen(loader, peer);
         if let Err(error) = advance(&self.0, &job.id, input, ("server", &note)).await {
             tracing::warn!(node = %job.node, %error, "the network boot could not be recorded");
         }
     }
+}
+
+fn seen(loader: Loader, peer: IpAddr) -> String {
+    let loader = match loader {
+        Loader::Ipxe => "iPXE",
+        Loader::Pxelinux => "PXELINUX",
+        Loader::Grub2 => "GRUB",
+    };
+    format!("{loader} from {}", peer.to_canonical())
 }
 
 fn is_armed(job: &Job) -> bool {

@@ -65,6 +65,10 @@ pub struct Job {
     pub consumed_at: Option<Timestamp>,
     /// By which attempt, when the agent named it.
     pub attempt: Option<TokenHash>,
+    /// How often it was offered again after an interruption.
+    pub resumes: u32,
+    /// What machine used its first ticket.
+    pub machine: Option<String>,
     /// Where it stands.
     pub state: State,
     /// Bytes done and in all of the phase, as of the last phase change.
@@ -83,7 +87,7 @@ pub enum Role {
 }
 
 const COLUMNS: &str = "id, node, image, generation, macs, uuid, disk_rules, nonce, expires_at, consumed_at, \
-     attempt, state, phase, reason, done, total, changed_at";
+     attempt, resumes, machine, state, phase, reason, done, total, changed_at";
 
 /// The job that says where a node stands: its newest that was not withdrawn.
 const CURRENT: &str = "seq IN (SELECT max(seq) FROM job WHERE state <> 'withdrawn' \
@@ -203,6 +207,7 @@ impl Tx<'_> {
             State::Armed
             | State::Booting
             | State::Installing(_)
+            | State::Resuming(_)
             | State::Finishing
             | State::Rebooting
             | State::Booted
@@ -223,21 +228,46 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Burns a job's ticket: writes when, by which attempt, and the tokens that replace it.
+    /// Gives a job a new ticket after an interruption. The tokens of the agent that was interrupted stay until the
+    /// next one has enrolled, so that it can be told to stop should it still be there.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn reopen_ticket(
+        &mut self,
+        id: &str,
+        (nonce, ticket): (&[u8], TokenHash),
+        expires_at: Timestamp,
+    ) -> Result<(), DbError> {
+        sqlx::query(
+            "UPDATE job SET nonce = ?, ticket_hash = ?, expires_at = ?, consumed_at = NULL, attempt = NULL, \
+             resumes = resumes + 1 WHERE id = ?",
+        )
+        .bind(nonce)
+        .bind(&ticket.0[..])
+        .bind(expires_at.as_millisecond())
+        .bind(id)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Burns a job's ticket: writes when, by which attempt of which machine, and the tokens that replace it.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn consume_ticket(
         &mut self,
         id: &str,
-        attempt: Option<TokenHash>,
+        (attempt, machine): (Option<TokenHash>, &str),
         (install, report): (TokenHash, TokenHash),
     ) -> Result<(), DbError> {
         sqlx::query(
-            "UPDATE job SET consumed_at = ?, attempt = ?, token_hash = ?, report_hash = ? WHERE id = ?",
+            "UPDATE job SET consumed_at = ?, attempt = ?, machine = ?, token_hash = ?, report_hash = ? WHERE id = ?",
         )
         .bind(self.now.as_millisecond())
         .bind(attempt.map(|hash| hash.0.to_vec()))
+        .bind(machine)
         .bind(&install.0[..])
         .bind(&report.0[..])
         .bind(id)
@@ -295,6 +325,8 @@ impl Job {
             expires_at: timestamp("ticket expiry", row.try_get("expires_at")?)?,
             consumed_at: consumed_at.map(|at| timestamp("ticket use", at)).transpose()?,
             attempt: attempt.map(hash).transpose()?,
+            resumes: row.try_get("resumes")?,
+            machine: row.try_get("machine")?,
             state: read_state(row)?,
             progress: (count("done")?, count("total")?),
             changed_at: timestamp("state change", row.try_get("changed_at")?)?,
@@ -310,6 +342,7 @@ fn read_state(row: &SqliteRow) -> Result<State, DbError> {
         "armed" => State::Armed,
         "booting" => State::Booting,
         "installing" => State::Installing(phase()),
+        "resuming" => State::Resuming(phase()),
         "finishing" => State::Finishing,
         "rebooting" => State::Rebooting,
         "booted" => State::Booted,

@@ -56,6 +56,7 @@ pub(super) async fn write_state(
         State::Armed
         | State::Booting
         | State::Installing(_)
+        | State::Resuming(_)
         | State::Finishing
         | State::Rebooting
         | State::Withdrawn => "node-state",
@@ -70,6 +71,9 @@ fn describe(job: &Job, state: &State, note: &str) -> String {
         State::Armed => format!("armed with {image}"),
         State::Booting => "booting: fetched its network boot configuration".to_owned(),
         State::Installing(phase) => format!("installing {image}: {}", phase_word(*phase)),
+        State::Resuming(phase) => {
+            format!("the machine restarted in {}; it may go on with {image} where it was", phase_word(*phase))
+        }
         State::Finishing => format!("finishing {image}"),
         State::Rebooting => format!("{image} is on the disk; rebooting"),
         State::Booted => format!("booted {image} from its own disk"),

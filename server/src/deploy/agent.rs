@@ -32,7 +32,8 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
     let phase = event.phase;
     let word = phase_word(phase);
     // An agent whose deployment was taken back learns it from the next thing it says; its own failure is old news.
-    if matches!(job.state, State::Failed { .. } | State::Withdrawn) {
+    // So does one whose machine has booted again meanwhile: another one will go on.
+    if matches!(job.state, State::Failed { .. } | State::Resuming(_) | State::Withdrawn) {
         return Ok(EventReply { abort: true });
     }
     app.progress.heard(&job.id);

@@ -22,7 +22,8 @@ pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<InstallOr
     let mut tx = app.db.write().await?;
     let job = tx.job_by_ticket(&TokenHash::of(request.ticket.reveal())).await?;
     let attempt = request.attempt.as_ref().map(|text| TokenHash::of(text.reveal()));
-    let verdict = judge(job.as_ref(), request, attempt.as_ref(), tx.now());
+    let machine = machine(request);
+    let verdict = judge(job.as_ref(), (request, &machine), attempt.as_ref(), tx.now());
     let (job, again) = match (verdict, job) {
         (Verdict::Good, Some(job)) => (job, false),
         (Verdict::AskedAgain, Some(job)) => (job, true),
@@ -41,8 +42,7 @@ pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<InstallOr
     if !again {
         let state = job.state.after(&Input::Enrolled)?.unwrap_or(State::Installing(Phase::Start));
         let tokens = (TokenHash::of(order.token.reveal()), TokenHash::of(order.report_token.reveal()));
-        tx.consume_ticket(&job.id, attempt, tokens).await?;
-        let machine = machine(request);
+        tx.consume_ticket(&job.id, (attempt, &machine), tokens).await?;
         write_state(&mut tx, &job, &state, ((0, 0), "agent", &machine)).await?;
     }
     tx.commit().await?;
@@ -58,7 +58,12 @@ enum Verdict {
 }
 
 /// Judges a ticket. The words are for the console of the machine and for the administrator.
-fn judge(job: Option<&Job>, request: &EnrollRequest, attempt: Option<&TokenHash>, now: Timestamp) -> Verdict {
+fn judge(
+    job: Option<&Job>,
+    (request, machine): (&EnrollRequest, &str),
+    attempt: Option<&TokenHash>,
+    now: Timestamp,
+) -> Verdict {
     let again = "run nodeset for this node again";
     let Some(job) = job else {
         return Verdict::Bad(format!("the ticket is not one of this server's: {again}"));
@@ -66,12 +71,14 @@ fn judge(job: Option<&Job>, request: &EnrollRequest, attempt: Option<&TokenHash>
     if job.node != request.node {
         return Verdict::Bad(format!("the ticket was given to another node than {}: {again}", request.node));
     }
-    if let Some(reason) = other_machine(job, request) {
+    if let Some(reason) = other_machine(job, request).or_else(|| cannot_resume(job, (request, machine))) {
         return Verdict::Bad(reason);
     }
     let same = attempt.is_some() && attempt == job.attempt.as_ref();
     match (&job.state, job.consumed_at) {
-        (State::Installing(Phase::Start), Some(_)) if same => Verdict::AskedAgain,
+        (State::Installing(phase), Some(_)) if same && (*phase == Phase::Start || job.resumes > 0) => {
+            Verdict::AskedAgain
+        }
         (_, Some(at)) => {
             let at = at.round(jiff::Unit::Second).unwrap_or(at);
             Verdict::Bad(format!("the ticket was used already, at {at}: {again}"))
@@ -109,6 +116,28 @@ fn other_machine(job: &Job, request: &EnrollRequest) -> Option<String> {
     })
 }
 
+/// Why an interrupted installation cannot be gone on with by this agent on this machine.
+fn cannot_resume(job: &Job, (request, machine): (&EnrollRequest, &str)) -> Option<String> {
+    let node = &job.node;
+    if let Some(first) = job.machine.as_deref().filter(|first| *first != machine) {
+        return Some(format!(
+            "the installation of {node} was begun by another machine ({first}, this one is {machine}): run \
+             nodeset for this node again"
+        ));
+    }
+    (has_written(&job.state) && !request.can_resume).then(|| {
+        format!(
+            "the installation of {node} was interrupted and this agent is too old to go on with it: build the \
+             initrd again with sysclone-image-builder, then run nodeset for this node again"
+        )
+    })
+}
+
+/// Whether an agent of this deployment may have written to the disks. It asks before it begins to.
+fn has_written(state: &State) -> bool {
+    state.phase().is_some_and(|phase| phase >= Phase::Clear)
+}
+
 async fn refused(app: &App, request: &EnrollRequest, reason: String) -> DeployError {
     let known = app.known.now();
     // A name that nobody defined is somebody's invention; it is not put beside the names of nodes.
@@ -140,9 +169,10 @@ fn make_order(
         image: image.clone(),
         image_key: key.to_base64(),
         manifest_key: app.keys.signing.verifying_key().to_base64(),
-        pack_sources: vec![app.config.listen.pack_url()],
+        pack_sources: [&app.config.pack_sources[..], &[app.config.listen.pack_url()]].concat(),
         disk_rules: job.disk_rules.clone(),
         allow_shell: node.allow_shell,
+        resume: has_written(&job.state),
         now: Timestamp::now().as_second(),
     })
 }

@@ -19,6 +19,8 @@ fn job() -> Job {
         expires_at: now() + SignedDuration::from_hours(1),
         consumed_at: None,
         attempt: None,
+        resumes: 0,
+        machine: None,
         state: State::Booting,
         progress: (0, 0),
         changed_at: now(),
@@ -42,11 +44,16 @@ fn request() -> EnrollRequest {
         },
         agent_version: "1".into(),
         attempt: None,
+        can_resume: true,
     }
 }
 
+fn judged(job: &Job, request: &EnrollRequest, attempt: Option<&TokenHash>) -> Verdict {
+    judge(Some(job), (request, &machine(request)), attempt, now())
+}
+
 fn bad(job: Option<&Job>, request: &EnrollRequest) -> String {
-    match judge(job, request, None, now()) {
+    match judge(job, (request, &machine(request)), None, now()) {
         Verdict::Bad(reason) => reason,
         other => panic!("expected a refusal, got {other:?}"),
     }
@@ -54,11 +61,11 @@ fn bad(job: Option<&Job>, request: &EnrollRequest) -> String {
 
 #[test]
 fn a_fresh_ticket_of_the_right_machine_is_good() {
-    assert_eq!(judge(Some(&job()), &request(), None, now()), Verdict::Good);
+    assert_eq!(judged(&job(), &request(), None), Verdict::Good);
     let mut quiet = request();
     quiet.boot_mac = None;
     quiet.inventory.uuid = None;
-    assert_eq!(judge(Some(&job()), &quiet, None, now()), Verdict::Good);
+    assert_eq!(judged(&job(), &quiet, None), Verdict::Good);
 }
 
 #[test]
@@ -94,9 +101,32 @@ fn only_the_same_attempt_may_ask_again_and_only_before_it_begins() {
         attempt: Some(attempt),
         ..job()
     };
-    assert_eq!(judge(Some(&used), &request(), Some(&attempt), now()), Verdict::AskedAgain);
+    assert_eq!(judged(&used, &request(), Some(&attempt)), Verdict::AskedAgain);
     let other = TokenHash::of("other");
-    assert!(matches!(judge(Some(&used), &request(), Some(&other), now()), Verdict::Bad(_)));
+    assert!(matches!(judged(&used, &request(), Some(&other)), Verdict::Bad(_)));
     let begun = Job { state: State::Installing(Phase::Probe), ..used };
-    assert!(matches!(judge(Some(&begun), &request(), Some(&attempt), now()), Verdict::Bad(_)));
+    assert!(matches!(judged(&begun, &request(), Some(&attempt)), Verdict::Bad(_)));
+}
+
+#[test]
+fn only_the_same_machine_with_an_agent_that_can_goes_on() {
+    let uuid = request().inventory.uuid.unwrap();
+    let resuming = Job { state: State::Resuming(Phase::Pull), resumes: 1, machine: Some(uuid), ..job() };
+    assert_eq!(judged(&resuming, &request(), None), Verdict::Good);
+    let mut other = request();
+    other.inventory.serial = Some("S2".into());
+    assert!(bad(Some(&resuming), &other).contains("was begun by another machine"));
+    let mut old = request();
+    old.can_resume = false;
+    assert!(bad(Some(&resuming), &old).contains("too old to go on"));
+    let unwritten = Job { state: State::Resuming(Phase::Plan), ..resuming.clone() };
+    assert_eq!(judged(&unwritten, &old, None), Verdict::Good, "nothing was written, so it simply begins");
+    let attempt = TokenHash::of("mine");
+    let enrolled = Job {
+        state: State::Installing(Phase::Pull),
+        consumed_at: Some(now()),
+        attempt: Some(attempt),
+        ..resuming
+    };
+    assert_eq!(judged(&enrolled, &request(), Some(&attempt)), Verdict::AskedAgain);
 }

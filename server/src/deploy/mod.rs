@@ -8,6 +8,7 @@ mod image;
 mod nodeset;
 mod pin;
 mod progress;
+mod resume;
 mod status;
 
 pub use advance::{Advance, advance};
@@ -16,6 +17,7 @@ pub use enroll::enroll;
 pub use nodeset::nodeset;
 pub use pin::pin_for_deploy;
 pub use progress::Progress;
+pub use resume::booted_again;
 pub use status::{armed_word, node_views, statuses};
 
 use crate::db::DbError;

@@ -264,22 +264,94 @@ fn nothing_is_forgotten_when_the_server_is_killed() {
     assert_eq!(site.agent("GET", "manifest", order["token"].as_str(), None).status, 200);
 }
 
+/// The enrolment of an agent that can go on with an interrupted installation.
+fn resuming(site: &Site, serial: Option<&str>) -> crate::site::Answer {
+    let ticket = ticket(&site.boot_config(CONFIG, ADDRESS)).expect("n1 may go on");
+    let mut request = request("n1", &ticket, MAC, None);
+    request["can_resume"] = json!(true);
+    request["inventory"]["serial"] = json!(serial);
+    site.agent_json("enroll", None, &request)
+}
+
 #[test]
-fn a_machine_that_restarts_in_an_installation_has_failed_and_is_not_wiped_again() {
-    let site = armed();
-    let order = enroll(&site);
+fn a_machine_that_restarts_in_an_installation_goes_on_with_it_but_not_for_ever() {
+    let mut site = armed();
+    let first = ticket(&site.boot_config(CONFIG, ADDRESS)).unwrap();
+    let mut order = enroll(&site);
+    assert_eq!(order["resume"], json!(false));
+    let job = order["job"].clone();
     event(&site, &order, json!({ "phase": "pull", "event": "started" }));
     assert!(ticket(&site.boot_config(CONFIG, "127.0.0.66")).is_none());
     assert_eq!(site.status("n1").0, "installing", "a stranger's question changes nothing");
-    assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
-    let (state, reason) = site.status("n1");
-    assert!(
-        state == "failed" && reason.contains("restarted before the installation was over"),
-        "{state}: {reason}"
-    );
+    for number in 0..3 {
+        let again = ticket(&site.boot_config(CONFIG, ADDRESS)).expect("a ticket to go on with");
+        assert_ne!(first, again, "a burnt ticket stays burnt");
+        assert_eq!(site.status("n1").0, "resuming");
+        assert!(site.has_event("node-state", "the machine restarted in pull"), "{number}");
+        if number == 0 {
+            site.kill();
+            site.start();
+        }
+        assert_eq!(
+            ticket(&site.boot_config(CONFIG, ADDRESS)),
+            Some(again),
+            "one boot may ask more than once"
+        );
+        let told = event(&site, &order, json!({ "phase": "identity", "event": "started" }));
+        assert_eq!(told.json(), json!({ "abort": true }), "the agent before must stop");
+        let answer = resuming(&site, None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let late = event(&site, &order, json!({ "phase": "identity", "event": "started" }));
+        assert_eq!(late.status, 401, "its token is no more");
+        order = answer.json();
+        assert_eq!((&order["resume"], &order["job"]), (&json!(true), &job));
+        assert_eq!(site.status("n1").0, "installing");
+        let clear = event(&site, &order, json!({ "phase": "clear", "event": "started" }));
+        assert_eq!(clear.status, 409, "disks are cleared once: {}", clear.text());
+    }
     for _ in 0..10 {
         assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
     }
+    let (state, reason) = site.status("n1");
+    assert!(state == "failed" && reason.contains("once too often"), "{state}: {reason}");
+}
+
+#[test]
+fn only_the_machine_that_began_an_installation_goes_on_with_it() {
+    let site = armed();
+    let order = enroll(&site);
+    event(&site, &order, json!({ "phase": "pull", "event": "started" }));
+    let other = resuming(&site, Some("S2"));
+    assert!(other.status == 403 && other.error().contains("another machine"), "{}", other.text());
+    let ticket_text = ticket(&site.boot_config(CONFIG, ADDRESS)).unwrap();
+    let old = site.agent_json("enroll", None, &request("n1", &ticket_text, MAC, None));
+    assert!(old.status == 403 && old.error().contains("too old to go on"), "{}", old.text());
+    assert_eq!(resuming(&site, None).status, 200);
+    assert_eq!(site.nodeset(&["n1"], "boot"), [Ok("boot".to_owned())]);
+    assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none(), "what was taken back does not go on");
+}
+
+#[test]
+fn before_the_first_write_an_installation_simply_begins_again() {
+    let site = armed();
+    let order = enroll(&site);
+    event(&site, &order, json!({ "phase": "plan", "event": "started" }));
+    let again = enroll(&site);
+    assert_eq!((&again["resume"], &again["job"]), (&json!(false), &order["job"]));
+    let clear = event(&site, &again, json!({ "phase": "clear", "event": "started" }));
+    assert_eq!(clear.status, 200, "{}", clear.text());
+}
+
+#[test]
+fn a_machine_whose_disk_may_start_by_itself_is_never_written_to_again() {
+    let site = armed();
+    let order = enroll(&site);
+    event(&site, &order, json!({ "phase": "bootloader", "event": "started" }));
+    for _ in 0..10 {
+        assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
+    }
+    let (state, reason) = site.status("n1");
+    assert!(state == "failed" && reason.contains("restarted before the installation was over"), "{reason}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn enrolment(ticket: &str, mac: &str) -> Result<serde_json::Value> {
         inventory,
         agent_version: "0.0.0".to_owned(),
         attempt: None,
+        can_resume: true,
     };
     Ok(serde_json::to_value(request)?)
 }
