@@ -38,8 +38,8 @@ pub struct Failure {
     pub detail: Option<String>,
 }
 
-/// What the target disks hold at a moment of the installation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What the target disks hold at a moment of the installation, in the order in which it comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskState {
     /// Nothing was written.
@@ -89,6 +89,13 @@ impl Session {
         let Failure { reason, detail } = self.failure.clone()?;
         let disk_state = self.disk_state.words().to_owned();
         Some(AgentEvent { phase: self.phase, kind: AgentEventKind::Failed { reason, detail, disk_state } })
+    }
+
+    /// Whether a worker that died without a word left something that another one can go on with. Somebody who wants a
+    /// shell wants to look at it instead.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        self.failure.is_none() && !self.allow_shell && matches!(self.phase, Phase::Pull | Phase::Identity)
     }
 
     /// Replaces the file.
@@ -152,6 +159,17 @@ mod tests {
             (reason.as_str(), disk_state.as_str()),
             ("no room", "incomplete: part of the image is written")
         );
+    }
+
+    #[test]
+    fn only_a_worker_that_died_over_the_files_is_replaced() {
+        assert!(session(Phase::Pull).may_go_on() && session(Phase::Identity).may_go_on());
+        for phase in [Phase::Plan, Phase::Clear, Phase::Format, Phase::Bootloader, Phase::Finish] {
+            assert!(!session(phase).may_go_on(), "{phase:?}");
+        }
+        let failed = Failure { reason: "no room".into(), detail: None };
+        assert!(!Session { failure: Some(failed), ..session(Phase::Pull) }.may_go_on());
+        assert!(!Session { allow_shell: true, ..session(Phase::Pull) }.may_go_on());
     }
 
     #[test]

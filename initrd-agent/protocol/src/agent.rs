@@ -149,6 +149,11 @@ pub enum AgentEventKind {
         /// Multi-line text.
         text: String,
     },
+    /// Figures of a phase.
+    Note {
+        /// One line.
+        text: String,
+    },
     /// Something a person may want to know; the work goes on.
     Warning {
         /// One sentence.

@@ -15,6 +15,7 @@ mod inventory;
 mod mounts;
 mod nodes;
 mod phases;
+mod resume;
 mod sfdisk;
 mod superblock;
 mod table;

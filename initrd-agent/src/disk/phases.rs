@@ -10,7 +10,7 @@ use sysclone_protocol::inventory::Inventory;
 use sysclone_protocol::layout::{DeviceRef, DiskRules, Layout, PartitionTable};
 use sysclone_protocol::plan::{InstallPlan, PlanError, PlannedDisk, plan};
 
-use super::{clear, format, nodes, sfdisk, verify, volumes};
+use super::{clear, format, nodes, resume, sfdisk, verify, volumes};
 
 /// A machine and a layout, both only looked at.
 #[derive(Debug, Clone)]
@@ -61,6 +61,22 @@ impl Planned {
     pub fn clear(self, runner: &dyn Runner) -> anyhow::Result<Cleared> {
         clear::clear(runner, &self.plan)?;
         Ok(Cleared { plan: self.plan })
+    }
+
+    /// Goes on with what an interrupted installation of this plan left. `check` looks at the clone's root, mounted
+    /// read-only at `at` without replaying its journal, and says whether it is that installation's; until then
+    /// nothing is written.
+    ///
+    /// # Errors
+    /// The disks do not hold what the plan makes, or `check` refuses.
+    pub fn resume(
+        self,
+        runner: &dyn Runner,
+        at: &Path,
+        check: &dyn Fn(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Formatted> {
+        resume::resume(runner, &self.plan, (at, check))?;
+        Ok(Formatted { plan: self.plan })
     }
 }
 
@@ -186,6 +202,22 @@ pub struct Mounted {
 }
 
 impl Mounted {
+    /// Unmounts everything and mounts it again, so that what was written is in the file systems themselves and not
+    /// only in their journals.
+    ///
+    /// # Errors
+    /// A file system is still in use, or could not be mounted.
+    pub fn mount_again(self, runner: &dyn Runner) -> anyhow::Result<Self> {
+        unmount(&self.points)?;
+        Formatted { plan: self.plan }.mount(runner, &self.root)
+    }
+
+    /// Where its file systems are mounted.
+    #[must_use]
+    pub fn points(&self) -> &[PathBuf] {
+        &self.points
+    }
+
     /// Where the clone's `/` is.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -223,10 +255,7 @@ impl Mounted {
     /// # Errors
     /// A filesystem is still in use, or could not be flushed.
     pub fn unmount(self, runner: &dyn Runner) -> anyhow::Result<()> {
-        for point in self.points.iter().rev() {
-            rustix::mount::unmount(point, UnmountFlags::empty())
-                .with_context(|| format!("unmounting {}", point.display()))?;
-        }
+        unmount(&self.points)?;
         for group in &self.plan.groups {
             volumes::deactivate(runner, group)?;
         }
@@ -236,4 +265,11 @@ impl Mounted {
         }
         Ok(())
     }
+}
+
+fn unmount(points: &[PathBuf]) -> anyhow::Result<()> {
+    points.iter().rev().try_for_each(|point| {
+        rustix::mount::unmount(point, UnmountFlags::empty())
+            .with_context(|| format!("unmounting {}", point.display()))
+    })
 }

@@ -20,6 +20,15 @@ pub(super) fn make(runner: &dyn Runner, group: &PlannedGroup) -> anyhow::Result<
     lvm.activate(name).with_context(|| format!("activating volume group {name}"))
 }
 
+/// Makes the volumes of a group that exists usable.
+///
+/// # Errors
+/// There is no such group on its devices.
+pub(super) fn activate(runner: &dyn Runner, group: &PlannedGroup) -> anyhow::Result<()> {
+    let name = &group.name;
+    initrd(runner, group).activate(name).with_context(|| format!("activating volume group {name}"))
+}
+
 /// Lets go of a group's volumes.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
 use sysclone_exec::{Command, Tool, start_attached};
+use sysclone_protocol::agent::{AgentEvent, AgentEventKind};
 
 use super::mounts::mount_kernel_file_systems;
 use crate::client::{Client, Patience};
@@ -21,6 +22,8 @@ use crate::session::{self, Failure, Session};
 
 /// Exit status of a worker that has written down why it failed.
 pub const WORKER_FAILED: u8 = 3;
+/// How long a machine that restarts to go on tries to say why; the network boot says that it did, anyway.
+const TOLD_BEFORE_RESTART: Duration = Duration::from_secs(30);
 const SELF: Tool = Tool("/proc/self/exe");
 const BUSYBOX: Tool = Tool("busybox");
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -35,6 +38,7 @@ pub fn run_init() -> ! {
     }
     tracing::info!("agent {} started", env!("CARGO_PKG_VERSION"));
     let ended = run_worker();
+    go_on_after(&ended);
     let session = match settle_session(&ended) {
         Some(session) => {
             let told = session.clone();
@@ -78,6 +82,22 @@ fn ending(status: WaitStatus) -> String {
     }
 }
 
+/// Restarts the machine when its worker died in a phase that another one can go on with. The server counts, and does
+/// not let a machine do so for ever.
+fn go_on_after(ended: &str) {
+    let Ok(Some(session)) = Session::load(Path::new(session::FILE)) else { return };
+    if !session.may_go_on() {
+        return;
+    }
+    let text = format!("the installing process died ({ended}); the machine restarts to go on");
+    tracing::error!("{text}");
+    let event = AgentEvent { phase: session.phase, kind: AgentEventKind::Warning { text } };
+    if let Err(error) = tell(&session, &event, Patience::For(TOLD_BEFORE_RESTART)) {
+        tracing::warn!("the server could not be told: {error:#}");
+    }
+    restart();
+}
+
 /// The session, with a failure in it even when the worker could not write one.
 fn settle_session(ended: &str) -> Option<Session> {
     let mut session = match Session::load(Path::new(session::FILE)) {
@@ -102,14 +122,17 @@ fn settle_session(ended: &str) -> Option<Session> {
 /// Tells the server about a failed installation, for as long as it takes.
 pub fn deliver_failure(session: &Session) {
     let Some(event) = session.failed_event() else { return };
-    let outcome = std::fs::read_to_string(CA_FILE)
-        .map_err(anyhow::Error::from)
-        .and_then(|ca| Client::new(&session.server, &ca, Patience::Endless))
-        .and_then(|client| Ok(client.with_token(session.token.clone()).event(&event)?));
-    match outcome {
-        Ok(_) => tracing::info!("the server was told about the failure"),
+    match tell(session, &event, Patience::Endless) {
+        Ok(()) => tracing::info!("the server was told about the failure"),
         Err(error) => tracing::error!("the server could not be told about the failure: {error:#}"),
     }
+}
+
+fn tell(session: &Session, event: &AgentEvent, patience: Patience) -> anyhow::Result<()> {
+    let ca = std::fs::read_to_string(CA_FILE)?;
+    let client = Client::new(&session.server, &ca, patience)?;
+    client.with_token(session.token.clone()).event(event)?;
+    Ok(())
 }
 
 /// Keeps the machine up. With `shell`, a root shell runs on the console, again whenever it is left.

@@ -1,5 +1,7 @@
 //! The install role: from an enrolled node's order to a machine that restarts into its clone.
 
+mod flush;
+mod marker;
 mod order;
 mod reporter;
 mod start;

@@ -99,7 +99,7 @@ fn session(args: &BootArgs, order: &InstallOrder) -> Session {
         token: order.token.clone(),
         allow_shell: order.allow_shell,
         phase: Phase::Start,
-        disk_state: DiskState::Untouched,
+        disk_state: if order.resume { DiskState::Incomplete } else { DiskState::Untouched },
         failure: None,
     }
 }
@@ -149,6 +149,7 @@ fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Re
         inventory: inventory.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         attempt: Some(Secret::new(uuid::Uuid::new_v4().simple().to_string())),
+        can_resume: true,
     };
     tracing::info!("asking {} for an order for {}", args.server, args.node);
     let order = client.enroll(&request).context("enrolling")?;
@@ -158,7 +159,8 @@ fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Re
         order.node,
         args.node
     );
-    tracing::info!("order: install {} as {}", order.image, order.hostname);
+    let verb = if order.resume { "go on installing" } else { "install" };
+    tracing::info!("order: {verb} {} as {}", order.image, order.hostname);
     Ok(order)
 }
 

@@ -42,9 +42,15 @@ impl Steps {
         self.check()?;
         let word = phase_word(phase);
         self.session.phase = phase;
-        self.session.disk_state = DiskState::during(phase);
+        self.session.disk_state = self.session.disk_state.max(DiskState::during(phase));
         self.session.save(&self.file).with_context(|| format!("writing {}", self.file.display()))?;
-        self.reporter.tell(phase, AgentEventKind::Started);
+        if phase == Phase::Clear {
+            // The server must know before the first write that from here on this machine has been written to.
+            let reply = self.reporter.ask(phase, AgentEventKind::Started).context("asking to clear disks")?;
+            anyhow::ensure!(!reply.abort, "the job was withdrawn on the server");
+        } else {
+            self.reporter.tell(phase, AgentEventKind::Started);
+        }
         tracing::info!("phase {word} started");
         let began = Instant::now();
         let outcome = work(&self.reporter)?;

@@ -1,5 +1,6 @@
 //! The phases after enrolment. Up to the end of the plan nothing is written; from `clear` on, each phase has the value
-//! that only the phase before can make.
+//! that only the phase before can make. An installation that was interrupted goes from the plan to the mounted file
+//! systems at once.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, ensure};
 use sysclone_bootloaders::disk::{self as bootloader, BootloaderPlan, with_system_mounts};
 use sysclone_exec::{Runner, System};
-use sysclone_image::{ApplyJob, ApplyProgress, Before, Manifest, apply};
+use sysclone_image::{ApplyJob, ApplyProgress, ApplyReport, Before, Manifest, apply};
 use sysclone_protocol::agent::{AgentEventKind, Phase};
 
+use super::flush::Flusher;
+use super::marker::{self, Marker};
 use super::order::{devices, image_key, load_drivers, open_manifest};
 use super::reporter::Reporter;
 use super::start::Enrolled;
@@ -28,16 +31,15 @@ pub(super) fn install(mut enrolled: Enrolled) -> anyhow::Result<()> {
     let runner: &dyn Runner = &System;
     let manifest = probe(&mut enrolled)?;
     let (planned, loader) = plan(&mut enrolled, &manifest)?;
-    let cleared = enrolled.steps.phase(Phase::Clear, |_| planned.clear(runner))?;
-    let partitioned = enrolled.steps.phase(Phase::Partition, |_| cleared.partition(runner))?;
-    let assembled = enrolled.steps.phase(Phase::Assemble, |_| partitioned.assemble(runner))?;
-    let formatted = enrolled.steps.phase(Phase::Format, |_| assembled.format(runner))?;
-    let mounted = enrolled.steps.phase(Phase::Mount, |_| {
-        std::fs::create_dir_all(TARGET).with_context(|| format!("making {TARGET}"))?;
-        formatted.mount(runner, Path::new(TARGET))
-    })?;
-    pull(&mut enrolled, &manifest, mounted.root())?;
+    let marker = Marker::new(&enrolled.order.job, planned.plan());
+    let mounted = if enrolled.order.resume {
+        resume(&mut enrolled, planned, &marker)?
+    } else {
+        make(&mut enrolled, planned, &marker)?
+    };
+    pull(&mut enrolled, &manifest, &mounted)?;
     let host_keys = identity(&mut enrolled, &manifest, mounted.root(), runner)?;
+    Marker::remove(mounted.root())?;
     enrolled.steps.phase(Phase::Bootloader, |reporter| {
         bootloader::apply(&loader, mounted.root(), runner)?;
         check_initramfs(reporter, &manifest, &mounted, runner)
@@ -49,6 +51,39 @@ pub(super) fn install(mut enrolled: Enrolled) -> anyhow::Result<()> {
         Ok(())
     })?;
     announce(&enrolled, host_keys)
+}
+
+/// Makes the disks hold what the plan says, empty but for the marker.
+fn make(enrolled: &mut Enrolled, planned: Planned, marker: &Marker) -> anyhow::Result<Mounted> {
+    let runner: &dyn Runner = &System;
+    let steps = &mut enrolled.steps;
+    let cleared = steps.phase(Phase::Clear, |_| planned.clear(runner))?;
+    let partitioned = steps.phase(Phase::Partition, |_| cleared.partition(runner))?;
+    let assembled = steps.phase(Phase::Assemble, |_| partitioned.assemble(runner))?;
+    let formatted = steps.phase(Phase::Format, |_| assembled.format(runner))?;
+    steps.phase(Phase::Mount, |_| {
+        let mounted = formatted.mount(runner, target()?)?;
+        marker.write(mounted.root())?;
+        mounted.mount_again(runner)
+    })
+}
+
+/// Takes what an interrupted installation of the same plan made.
+fn resume(enrolled: &mut Enrolled, planned: Planned, marker: &Marker) -> anyhow::Result<Mounted> {
+    let runner: &dyn Runner = &System;
+    enrolled.steps.phase(Phase::Mount, |_| {
+        let formatted = planned
+            .resume(runner, target()?, &|root| marker.check(root))
+            .context("going on with the interrupted installation")?;
+        tracing::info!("the disks hold this installation's own unfinished work; nothing is cleared");
+        formatted.mount(runner, target()?)
+    })
+}
+
+fn target() -> anyhow::Result<&'static Path> {
+    let target = Path::new(TARGET);
+    std::fs::create_dir_all(target).with_context(|| format!("making {TARGET}"))?;
+    Ok(target)
 }
 
 fn probe(enrolled: &mut Enrolled) -> anyhow::Result<Manifest> {
@@ -83,21 +118,23 @@ fn plan(enrolled: &mut Enrolled, manifest: &Manifest) -> anyhow::Result<(Planned
     Ok(decided)
 }
 
-fn pull(enrolled: &mut Enrolled, manifest: &Manifest, root: &Path) -> anyhow::Result<()> {
+fn pull(enrolled: &mut Enrolled, manifest: &Manifest, mounted: &Mounted) -> anyhow::Result<()> {
     let Enrolled { client, order, steps, .. } = enrolled;
-    let key = image_key(order)?;
+    let (key, root) = (image_key(order)?, mounted.root());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let spare = [marker::NAME.as_bytes()];
+    let before = if order.resume { Before::Interrupted(&spare) } else { Before::Nothing };
     steps.phase(Phase::Pull, |reporter| {
-        let source = HttpPacks::new(
-            client.http(),
-            order.pack_sources.clone(),
-            Patience::Endless,
-            reporter.stop_flag(),
-        );
-        let job = ApplyJob { manifest, key: &key, source: &source, root, before: Before::Nothing, threads };
+        let sources = order.pack_sources.clone();
+        let source = HttpPacks::new(client.http(), sources, Patience::Endless, reporter.stop_flag());
+        let job = ApplyJob { manifest, key: &key, source: &source, root, before, threads };
         let shown = AtomicU64::new(0);
+        let flusher = Flusher::start(mounted.points());
         let report = apply(&job, &|progress| show_progress(reporter, &shown, progress))?;
-        tracing::info!("{} files, {} MiB written", report.files, report.bytes / MIB);
+        drop(flusher);
+        let text = figures(&report);
+        tracing::info!("{text}");
+        reporter.tell(Phase::Pull, AgentEventKind::Note { text });
         for warning in report.warnings {
             let text = format!("{} ({} times, first at {})", warning.what, warning.count, warning.example);
             tracing::warn!("{text}");
@@ -105,6 +142,27 @@ fn pull(enrolled: &mut Enrolled, manifest: &Manifest, root: &Path) -> anyhow::Re
         }
         Ok(())
     })
+}
+
+/// What a pull came to, for the log and the server.
+fn figures(report: &ApplyReport) -> String {
+    let kib = |bytes: u64| bytes / 1024;
+    let peak = memory_peak_kib().map_or_else(|| "not known".to_owned(), |kib| format!("{kib} KiB"));
+    format!(
+        "{} files; written {} KiB, kept {} KiB, fetched {} KiB of {} KiB needed; peak memory {peak}",
+        report.files,
+        kib(report.bytes),
+        kib(report.kept_bytes),
+        kib(report.fetched_bytes),
+        kib(report.needed_bytes)
+    )
+}
+
+/// The most memory that this process has used at once.
+fn memory_peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 /// Every report goes to the server's ear, every tenth of the way to the console.

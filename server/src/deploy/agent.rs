@@ -61,6 +61,9 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
         AgentEventKind::Plan { text } => {
             return say(app, job, ("agent-plan", format!("plan:\n{}", shown(&text)))).await;
         }
+        AgentEventKind::Note { text } => {
+            return say(app, job, ("agent-note", format!("{word}: {}", shown(&text)))).await;
+        }
         AgentEventKind::Warning { text } => {
             return say(app, job, ("agent-warning", format!("{word}: {}", shown(&text)))).await;
         }
