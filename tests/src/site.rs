@@ -90,6 +90,12 @@ impl<'net> Site<'net> {
         self.network.scratch().join("state")
     }
 
+    /// The folder of what machines boot.
+    #[must_use]
+    pub fn boot(&self) -> &Path {
+        &self.programs.boot
+    }
+
     /// What the daemon has logged since its last start.
     #[must_use]
     pub fn log(&self) -> &crate::lab::Transcript {

@@ -234,3 +234,79 @@ fn loop_devices_are_no_disks_of_a_machine() {
     assert!(inventory().unwrap().disks.iter().all(|disk| disk.name != device.name));
     assert!(File::open(device.node()).is_ok());
 }
+
+/// A disk as a machine leaves it that is reset over its files: the mounted file system's device, copied.
+fn reset_over_its_files(kind: &(&str, &[&str])) -> (Layout, [Loop; 1]) {
+    let (disk, filesystem) = golden(400 * MIB, kind.0, kind.1, Some("/"));
+    let layout = Layout { disks: vec![disk], filesystems: vec![filesystem], ..Layout::default() };
+    let (device, at) = ([Loop::new(400 * MIB)], MountPoint::new());
+    let mounted = install(planned(&layout, &device, &only(&device)), at.path()).unwrap();
+    fs::write(at.path().join("marker"), "mine").unwrap();
+    let mounted = mounted.mount_again(&System).unwrap();
+    for number in 0..50 {
+        fs::write(at.path().join(format!("file{number}")), vec![7; 10_000]).unwrap();
+    }
+    tool("sync", &["-f", at.path().to_str().unwrap()]);
+    let left = Loop::new(400 * MIB);
+    tool("dd", &["bs=1M", "conv=fsync", &format!("if={}", device[0].node()), &format!("of={}", left.node())]);
+    mounted.unmount(&System).unwrap();
+    if kind.0 == "mkfs.btrfs" {
+        tool("btrfs", &["device", "scan", "--forget", &device[0].node()]);
+    }
+    (layout, [left])
+}
+
+/// The rule that chooses the one disk.
+fn only(device: &[Loop; 1]) -> BTreeMap<String, DiskRules> {
+    let rule = DiskRules { name: Some(device[0].name.clone()), ..DiskRules::default() };
+    BTreeMap::from([(String::new(), rule)])
+}
+
+fn content(device: &Loop) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(device.node()).unwrap()).unwrap();
+    hasher.finalize()
+}
+
+#[test]
+fn an_interrupted_installation_is_gone_on_with_and_until_it_is_known_not_a_byte_is_changed() {
+    for kind in [
+        ("mke2fs", &["-q", "-t", "ext4"][..]),
+        ("mke2fs", &["-q", "-t", "ext3"]),
+        ("mkfs.xfs", &["-q", "-f"]),
+        ("mkfs.btrfs", &["-q"]),
+    ] {
+        let (layout, left) = reset_over_its_files(&kind);
+        let (at, before) = (MountPoint::new(), content(&left[0]));
+        let plan = || planned(&layout, &left, &only(&left));
+        let check = |root: &Path| {
+            assert_eq!(fs::read(root.join("marker")).unwrap(), b"mine", "{kind:?}");
+            anyhow::bail!("another deployment")
+        };
+        let refused = plan().resume(&System, at.path(), &check).unwrap_err();
+        assert!(format!("{refused:#}").contains("another deployment"), "{refused:#}");
+        assert_eq!(content(&left[0]), before, "{kind:?}");
+        let mounted = plan().resume(&System, at.path(), &|_| Ok(())).unwrap();
+        let mounted = mounted.mount(&System, at.path()).unwrap();
+        let files = (0..50).filter(|n| at.path().join(format!("file{n}")).exists());
+        assert_eq!(files.count(), 50, "{kind:?}: the journal was replayed");
+        mounted.unmount(&System).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_holds_something_else_is_not_gone_on_with() {
+    let (layout, loops, rules) = layout();
+    let at = MountPoint::new();
+    let before: Vec<_> = loops.iter().map(content).collect();
+    let reached = |_: &Path| panic!("nothing is there to look at");
+    let refused = planned(&layout, &loops, &rules).resume(&System, at.path(), &reached).unwrap_err();
+    assert!(format!("{refused:#}").contains("holds no filesystem"), "{refused:#}");
+    assert_eq!(loops.iter().map(content).collect::<Vec<_>>(), before);
+
+    let (disk, filesystem) = golden(64 * MIB, "mke2fs", &["-q", "-t", "ext2"], Some("/"));
+    let layout = Layout { disks: vec![disk], filesystems: vec![filesystem], ..Layout::default() };
+    let device = [Loop::new(64 * MIB)];
+    let refused = planned(&layout, &device, &only(&device)).resume(&System, at.path(), &reached).unwrap_err();
+    assert!(refused.to_string().contains("without a journal"), "{refused:#}");
+}

@@ -39,6 +39,7 @@ pub struct Machine {
     name: String,
     qemu: Process,
     qmp: Qmp,
+    taps: Vec<String>,
 }
 
 impl Machine {
@@ -105,6 +106,14 @@ impl Machine {
     /// It is off.
     pub fn check_running(&self) -> Result<()> {
         self.qemu.check_running()
+    }
+
+    /// Bytes that its network cards have got since it was switched on, as the host counts them.
+    ///
+    /// # Errors
+    /// The host does not say.
+    pub fn bytes_received(&self, network: &Network) -> Result<u64> {
+        self.taps.iter().try_fold(0, |sum, tap| Ok(sum + network.bytes_sent_to(tap)?))
     }
 
     /// Its name.
@@ -190,6 +199,9 @@ impl Spec {
     pub fn start(self, network: &Network) -> Result<Machine> {
         let control = network.scratch().join(format!("{}.qmp", self.name));
         let log = self.logs.as_deref().unwrap_or(network.scratch()).join(format!("{}.console", self.name));
+        if let Some(logs) = &self.logs {
+            std::fs::create_dir_all(logs).with_context(|| format!("creating {}", logs.display()))?;
+        }
         let taps = self.nics.iter().map(|_| network.add_tap()).collect::<Result<Vec<_>>>()?;
         let mut command = network.background(Path::new(QEMU));
         command.args(self.arguments(&taps, &control));
@@ -205,7 +217,7 @@ impl Spec {
         let qemu = Process::start(&self.name, &mut command, &log)?;
         let qmp = Qmp::connect(&control, || qemu.check_running())
             .with_context(|| format!("switching on {}", self.name))?;
-        Ok(Machine { name: self.name, qemu, qmp })
+        Ok(Machine { name: self.name, qemu, qmp, taps })
     }
 
     fn arguments(&self, taps: &[String], control: &Path) -> Vec<OsString> {

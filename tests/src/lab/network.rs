@@ -16,6 +16,7 @@ use super::disk::{Loop, Mount};
 use super::wait;
 
 const IP: Tool = Tool("ip");
+const NFT: Tool = Tool("nft");
 
 /// Names of namespaces are this, the process that made them, and a number.
 const PREFIX: &str = "sysclone-lab-";
@@ -111,6 +112,35 @@ impl Network {
         Ok(cleanup::guard(move || cleanup::report("address", remove())))
     }
 
+    /// Loses this share of the packets in each direction between machines and the management node, until the guard is
+    /// dropped. They vanish on their way, so that nobody who sends is told.
+    ///
+    /// # Errors
+    /// The kernel has no nftables for bridges.
+    pub fn lose(&self, percent: u32) -> Result<Guard> {
+        let rule = format!("numgen random mod 100 < {percent} drop;");
+        let chain =
+            |name: &str, hook: &str| format!("chain {name} {{ type filter hook {hook} priority 0; {rule} }}");
+        let table =
+            format!("table bridge loss {{ {} {} }}\n", chain("up", "prerouting"), chain("down", "output"));
+        let nft = self.command(NFT).args(["-f", "-"]).stdin(table);
+        System.run(&nft).context("making the network lose packets")?;
+        let remove = self.command(NFT).args(["delete", "table", "bridge", "loss"]);
+        Ok(cleanup::guard(move || {
+            let removed = System.run(&remove).map(drop).context("making the network whole again");
+            cleanup::report("packet loss", removed);
+        }))
+    }
+
+    /// Bytes that went out to a tap's machine.
+    pub(crate) fn bytes_sent_to(&self, tap: &str) -> Result<u64> {
+        let args = ["-n", self.name.as_str(), "-s", "-j", "link", "show", "dev", tap];
+        let output = System.run(&Command::new(IP).args(args)).context("asking for a tap's counters")?;
+        let links: Vec<Link> = serde_json::from_str(&output.text()).context("reading a tap's counters")?;
+        let link = links.first().with_context(|| format!("{tap} is not there"))?;
+        Ok(link.stats64.tx.bytes)
+    }
+
     /// Plugs a new tap into the bridge and returns its name.
     pub(crate) fn add_tap(&self) -> Result<String> {
         let tap = format!("tap{}", self.taps.fetch_add(1, Ordering::Relaxed));
@@ -128,6 +158,21 @@ impl Network {
 
 fn ip(args: &[&str]) -> Result<()> {
     System.run(&Command::new(IP).args(args)).map(drop).context("setting up the lab network")
+}
+
+#[derive(Deserialize)]
+struct Link {
+    stats64: Counters,
+}
+
+#[derive(Deserialize)]
+struct Counters {
+    tx: Counter,
+}
+
+#[derive(Deserialize)]
+struct Counter {
+    bytes: u64,
 }
 
 #[derive(Deserialize)]

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use sysclone_protocol::identity::{IDENTITY, IdentityItem, Treatment};
 use sysclone_tests::compare::{Difference, Tree, differences, is_named, unexplained};
 use sysclone_tests::cycle::{self, BOOT_LIMIT, IMAGE, TARGET, TARGET_BYTES};
-use sysclone_tests::lab::{Bus, Disk, Machine, wait};
+use sysclone_tests::lab::{Bus, Disk, Machine};
 
+use crate::pull;
 use crate::world::World;
 
 /// What else may differ, and why.
@@ -33,32 +34,29 @@ const EXPECTED: &[&str] = &[
 /// An installation with everything in it, on a busy machine.
 const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 
-/// Installs while the server crashes in the middle of the pull, then compares the disks before the clone has booted.
+/// What is lost of the packets in each direction.
+const LOSS_PERCENT: u32 = 5;
+
+/// Installs with as little memory as is promised to be enough, over a network that loses packets, while the server
+/// crashes in the middle of the pull; then compares the disks before the clone has booted.
 pub(crate) fn install_and_compare(world: &mut World<'_>) -> Result<()> {
     cycle::arm(&world.site)?;
     let disk = world.blank("target.img", TARGET_BYTES)?;
-    let machine = world.start_target(vec![disk], "install")?;
-    crash_in_the_middle(world, &machine)?;
+    let machine = world.small_target(vec![disk], "install").restart_ends().start(world.network)?;
+    pull::wait_for(world, &machine, 0)?;
+    let loss = world.network.lose(LOSS_PERCENT)?;
+    pull::wait_for(world, &machine, 5)?;
+    world.steps.run("crashing and restarting syscloned", || world.site.crash_and_restart())?;
     cycle::follow(&world.site, &machine, &["rebooting"], &world.steps)?;
+    drop(loss);
     machine.wait_exit(INSTALL_LIMIT)?;
+    pull::check_memory(world)?;
+    pull::check_fetched_once(world)?;
     compare(world)
 }
 
-fn crash_in_the_middle(world: &mut World<'_>, machine: &Machine) -> Result<()> {
-    wait::until("a pull that is under way", INSTALL_LIMIT, || {
-        machine.check_running()?;
-        let status = world.site.status(TARGET)?;
-        ensure!(status.state != "failed", "failed: {}", status.reason.unwrap_or_default());
-        let pulling = status.phase.as_deref() == Some("pull");
-        let begun = status.progress.is_some_and(|(done, total)| done > 0 && done < total);
-        ensure!(status.state != "rebooting", "the pull was over before it could be disturbed");
-        Ok((pulling && begun).then_some(()))
-    })
-    .with_context(|| format!("console:\n{}", machine.console().tail()))?;
-    world.steps.run("crashing and restarting syscloned", || world.site.crash_and_restart())
-}
-
-fn compare(world: &World<'_>) -> Result<()> {
+/// Compares the target's disk with the golden client's, file by file.
+pub(crate) fn compare(world: &World<'_>) -> Result<()> {
     let scratch = world.network.scratch();
     let found = world.steps.run("comparing the disks", || {
         let golden = Tree::open(&world.golden_disk(), &scratch.join("mnt-golden"))?;

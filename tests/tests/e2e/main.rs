@@ -5,6 +5,7 @@
 mod boots;
 mod clone;
 mod power;
+mod pull;
 mod refusals;
 mod world;
 
@@ -41,6 +42,9 @@ const CASES: &[Case] = &[
     ("a clone is its golden client but for the identity", clone::install_and_compare),
     ("a clone boots from its own disk and says so", clone::boot),
     ("a clone that network-boots again is left alone", clone::boot_again),
+    ("a machine that is reset in its pull goes on where it was", pull::reset),
+    ("a clone whose pull was interrupted boots from its own disk", clone::boot),
+    ("a disk that took the place of a half installed one is left alone", pull::exchanged_disk),
 ];
 
 fn main() -> ExitCode {

@@ -123,7 +123,7 @@ pub(crate) fn damaged_pack(world: &mut World<'_>) -> Result<()> {
     Ok(())
 }
 
-fn files_under(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files_under(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))? {
         let path = entry?.path();

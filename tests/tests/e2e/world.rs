@@ -9,11 +9,14 @@ use serde::Deserialize;
 use sysclone_exec::{Runner, System, Tool};
 use sysclone_tests::cycle::{self, TARGET, TARGET_MAC};
 use sysclone_tests::golden::Golden;
-use sysclone_tests::lab::{Bus, Disk, Machine, Network};
+use sysclone_tests::lab::{Bus, Disk, Machine, Network, Spec};
 use sysclone_tests::site::Site;
 use sysclone_tests::steps::Steps;
 
 const CURL: Tool = Tool("curl");
+
+/// Memory of the smallest machine that can be installed.
+const LEAST_MEMORY_MIB: u32 = 512;
 
 /// Powering a golden client off.
 const OFF_LIMIT: Duration = Duration::from_secs(180);
@@ -70,6 +73,11 @@ impl World<'_> {
         let logs = self.logs.join(log);
         std::fs::create_dir_all(&logs).context("creating the log folder")?;
         cycle::target(disks, &logs).restart_ends().start(self.network)
+    }
+
+    /// The target with these disks and the least memory that an installation is promised to need.
+    pub(crate) fn small_target(&self, disks: Vec<Disk>, log: &str) -> Spec {
+        cycle::target(disks, &self.logs.join(log)).memory_mib(LEAST_MEMORY_MIB)
     }
 
     /// Arms the target, switches it on, and waits until its installation has failed; returns the reason.
