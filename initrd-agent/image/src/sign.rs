@@ -9,7 +9,7 @@ use sysclone_protocol::names::Secret;
 use zeroize::Zeroizing;
 
 use crate::crypt::{KeyError, decode_base64, random_bytes};
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{Header, Manifest, ManifestError, decode_header};
 
 /// First bytes of a signed manifest.
 const MAGIC: [u8; 8] = *b"SYSCSIG1";
@@ -122,12 +122,26 @@ pub fn seal(unsigned: &[u8], key: &SigningKey) -> Vec<u8> {
 /// # Errors
 /// Not a signed manifest, a signature that does not hold, or a manifest that breaks a rule of the format.
 pub fn open(sealed: &[u8], key: &VerifyingKey) -> Result<Manifest, OpenError> {
+    Ok(Manifest::decode(verified(sealed, key)?)?)
+}
+
+/// Checks the signature, then reads the header alone: a small part of the work, for what is known only about a
+/// generation as a whole.
+///
+/// # Errors
+/// Not a signed manifest, a signature that does not hold, or a header that this version does not read.
+pub fn open_header(sealed: &[u8], key: &VerifyingKey) -> Result<Header, OpenError> {
+    Ok(decode_header(verified(sealed, key)?)?)
+}
+
+/// The bytes that were signed, if they were.
+fn verified<'a>(sealed: &'a [u8], key: &VerifyingKey) -> Result<&'a [u8], OpenError> {
     let rest = sealed.strip_prefix(&MAGIC).ok_or(OpenError::NotSigned)?;
     let (signature, unsigned) = rest.split_at_checked(SIGNATURE_BYTES).ok_or(OpenError::NotSigned)?;
     UnparsedPublicKey::new(&ED25519, key.0)
         .verify(&message(unsigned), signature)
         .map_err(|_| OpenError::Signature)?;
-    Ok(Manifest::decode(unsigned)?)
+    Ok(unsigned)
 }
 
 #[cfg(test)]

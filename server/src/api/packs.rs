@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use sysclone_image::{PackId, PutOutcome, StoreError};
 use sysclone_protocol::agent::{CaptureReply, StagedPacks};
-use sysclone_protocol::names::{ImageName, ImageRef};
+use sysclone_protocol::names::ImageName;
 use tokio::sync::mpsc;
 
 use super::agent::octets;
@@ -60,11 +61,10 @@ pub(super) async fn staged(
     let capturing = bearer.capturing()?;
     let store = Arc::clone(&app.store);
     let key = app.keys.signing.verifying_key();
-    let (packs, lost) = blocking(move || {
-        let image = &capturing.image;
-        Ok((store.staged(image)?, store.lost_of_newest(image, &key)?))
-    })
-    .await?;
+    let image = capturing.image.clone();
+    let work = move || Ok((store.staged(&image)?, store.lost_of_newest(&image, &key)?));
+    let (packs, lost) = blocking(work).await?;
+    capturing.lost.store(!lost.is_empty(), Ordering::Relaxed);
     let names = |packs: Vec<PackId>| packs.iter().map(PackId::to_string).collect();
     Ok(Json(StagedPacks { packs: names(packs), lost: names(lost) }))
 }
@@ -140,9 +140,15 @@ pub(super) async fn commit(
         let work = Arc::clone(&owned);
         let reply = blocking(move || store.commit(&image, &unsigned, &work.keys.signing)).await?;
         finish_capture(&owned, &capturing, &reply).await?;
-        let image = capturing.image.clone();
-        let work = Arc::clone(&owned);
-        blocking(move || heal(&work, &image)).await?;
+        if capturing.lost.load(Ordering::Relaxed) {
+            let image = capturing.image.clone();
+            let work = Arc::clone(&owned);
+            blocking(move || {
+                heal(&work, &image);
+                Ok(())
+            })
+            .await?;
+        }
         Ok(Json(reply))
     })
     .await
@@ -150,13 +156,7 @@ pub(super) async fn commit(
 
 /// What a capture sent again because it was lost makes older generations whole too. When that fails they stay as they
 /// were.
-fn heal(app: &App, image: &ImageName) -> Result<(), StoreError> {
-    let Some(generation) = app.store.generations(image)?.into_iter().rev().nth(1) else { return Ok(()) };
-    let before = ImageRef { name: image.clone(), generation };
-    let whole = app.store.degraded(&before, &app.keys.signing.verifying_key()).map(|hurt| hurt.is_none());
-    if whole.unwrap_or(true) {
-        return Ok(());
-    }
+fn heal(app: &App, image: &ImageName) {
     let healed = match app.keys.make_image_key(image) {
         Ok(key) => app.store.heal(image, (&key, &app.keys.signing)).map_err(anyhow::Error::new),
         Err(error) => Err(error.into()),
@@ -173,5 +173,4 @@ fn heal(app: &App, image: &ImageName) -> Result<(), StoreError> {
         }
         Err(error) => tracing::warn!(image = image.as_str(), "older generations are not healed: {error:#}"),
     }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sysclone_image::{Manifest, OsIdentity, StoreError};
+use sysclone_image::{Header, OsIdentity, StoreError};
 use sysclone_protocol::agent::CaptureReply;
 
 use super::CaptureError;
@@ -31,9 +31,9 @@ pub async fn finish_capture(
     let owned = Arc::clone(app);
     let image = reply.image.clone();
     let key = app.keys.signing.verifying_key();
-    let read = tokio::task::spawn_blocking(move || owned.store.manifest(&image, &key)).await;
-    let manifest = match read {
-        Ok(manifest) => manifest.map_err(unreadable)?,
+    let read = tokio::task::spawn_blocking(move || owned.store.header(&image, &key)).await;
+    let header = match read {
+        Ok(header) => header.map_err(unreadable)?,
         Err(error) => return Err(DeployError::Refused(format!("internal error: {error}"))),
     };
     let name = capturing.image.as_str();
@@ -41,10 +41,10 @@ pub async fn finish_capture(
     let mut tx = app.db.write().await?;
     let present = tx.objects(ObjectType::Osimage, Some(&[name.to_owned()])).await?.remove(name);
     let created = present.is_none();
-    let attributes = attributes(present.unwrap_or_default(), &manifest, &directory.display().to_string());
+    let attributes = attributes(present.unwrap_or_default(), &header, &directory.display().to_string());
     tx.put_object(ObjectType::Osimage, name, &attributes).await?;
     if capturing.finished.get().is_none() {
-        let text = finished_text(capturing, reply, &manifest);
+        let text = finished_text(capturing, reply, &header);
         let node = Some(capturing.node.as_str());
         tx.event(NewEvent { node, actor: &capturing.actor, kind: "capture-finished", text }).await?;
     }
@@ -58,8 +58,8 @@ fn unreadable(error: StoreError) -> DeployError {
     DeployError::Refused(format!("{:#}", anyhow::Error::new(error)))
 }
 
-fn finished_text(capturing: &Capturing, reply: &CaptureReply, manifest: &Manifest) -> String {
-    let inconsistent = match manifest.header.inconsistent.len() {
+fn finished_text(capturing: &Capturing, reply: &CaptureReply, header: &Header) -> String {
+    let inconsistent = match header.inconsistent.len() {
         0 => String::new(),
         some => format!("; {some} files changed while they were read"),
     };
@@ -70,8 +70,7 @@ fn finished_text(capturing: &Capturing, reply: &CaptureReply, manifest: &Manifes
 }
 
 /// What was there stays, except what the image itself says.
-fn attributes(mut present: Attributes, manifest: &Manifest, directory: &str) -> Attributes {
-    let header = &manifest.header;
+fn attributes(mut present: Attributes, header: &Header, directory: &str) -> Attributes {
     let osvers = osvers(&header.os);
     present.entry("profile".to_owned()).or_insert_with(|| "compute".to_owned());
     for (attr, value) in [

@@ -2,6 +2,7 @@
 //! server ends its captures, and what they sent stays staged in the store.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sysclone_protocol::agent::CaptureReply;
@@ -22,6 +23,8 @@ pub struct Capturing {
     token: TokenHash,
     /// What came of it, once its manifest was accepted.
     pub finished: OnceLock<Finished>,
+    /// Whether the store has lost packs of the generation before; what they held is sent again.
+    pub lost: AtomicBool,
 }
 
 /// What came of a capture.
@@ -69,6 +72,7 @@ impl Captures {
             actor: actor.to_owned(),
             token: TokenHash::of(&token),
             finished: OnceLock::new(),
+            lost: AtomicBool::new(false),
         });
         all.insert(image.clone(), Arc::clone(&capturing));
         Ok((Claim { captures: self, capturing }, Secret::new(token)))

@@ -16,6 +16,9 @@ const PREFIX_BYTES: usize = 8 + 2 + 8;
 /// Longest plain manifest that is read: some ten million files. A compressed bomb ends here.
 const MAX_PLAIN_BYTES: u64 = 1 << 30;
 
+/// How much is unpacked at first to find the header; most are far shorter.
+const HEADER_PIECE_BYTES: u64 = 16 << 10;
+
 /// Compression of manifests: mostly paths and hashes, where more effort than this gains next to nothing.
 const LEVEL: i32 = 6;
 
@@ -154,7 +157,10 @@ impl Manifest {
     }
 }
 
-fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
+type Plain<'a> = std::io::Take<zstd::stream::Decoder<'static, &'a [u8]>>;
+
+/// The plain bytes as a stream that ends one byte after the length that it states, and that length.
+fn open_stream(bytes: &[u8]) -> Result<(Plain<'_>, u64), ManifestError> {
     let (prefix, packed) = bytes.split_at_checked(PREFIX_BYTES).ok_or(ManifestError::NotManifest)?;
     let numbers = prefix.strip_prefix(&MAGIC).ok_or(ManifestError::NotManifest)?;
     let (format, len) = numbers.split_at(2);
@@ -167,7 +173,11 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
         return Err(ManifestError::TooLarge { bytes: len });
     }
     let decoder = zstd::stream::Decoder::with_buffer(packed).map_err(ManifestError::Compression)?;
-    let mut decoder = decoder.single_frame().take(len + 1);
+    Ok((decoder.single_frame().take(len + 1), len))
+}
+
+fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
+    let (mut decoder, len) = open_stream(bytes)?;
     let mut plain = Vec::new();
     decoder.read_to_end(&mut plain).map_err(ManifestError::Compression)?;
     let rest = decoder.into_inner().finish();
@@ -175,6 +185,23 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
         return Err(ManifestError::Length);
     }
     Ok(plain)
+}
+
+/// Reads the header alone, which comes first, without unpacking what follows. Only for bytes that are known to be
+/// ours: the rest is not checked.
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<Header, ManifestError> {
+    let (mut decoder, _) = open_stream(bytes)?;
+    let mut plain = Vec::new();
+    let mut piece = HEADER_PIECE_BYTES;
+    loop {
+        let got = decoder.by_ref().take(piece).read_to_end(&mut plain).map_err(ManifestError::Compression)?;
+        match postcard::take_from_bytes(&plain) {
+            Ok((header, _)) => return Ok(header),
+            Err(error) if got == 0 => return Err(ManifestError::Fields(error)),
+            // It goes on after this piece.
+            Err(_) => piece = piece.saturating_mul(4),
+        }
+    }
 }
 
 /// Plain bytes, whatever they are, in the form of a manifest that is sent.
@@ -189,6 +216,18 @@ mod tests {
     use super::super::tests::small;
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_header_is_read_alone_however_long_it_is() {
+        let mut manifest = small();
+        for length in [0, 10_000, 100_000] {
+            let notice =
+                |n: usize| super::super::Notice { path: n.to_le_bytes().to_vec(), reason: "x".into() };
+            manifest.header.skipped = (0..length).map(notice).collect();
+            assert_eq!(decode_header(&manifest.encode()).unwrap(), manifest.header, "{length}");
+        }
+        assert!(matches!(decode_header(&wrap(b"nonsense")), Err(ManifestError::Fields(_))));
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_written_the_same() {

@@ -14,6 +14,7 @@ use sysclone_protocol::layout::Layout;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
 pub use codec::ManifestError;
+pub(crate) use codec::decode_header;
 #[cfg(any(test, fuzzing))]
 pub(crate) use codec::wrap;
 

@@ -111,7 +111,7 @@ impl Store {
         images: &[ImageRef],
         out: &mut dyn Write,
     ) -> Result<ExportReport, StoreError> {
-        let packs = self.packs_of(images, job.key)?;
+        let packs = self.packs_to_export(images, job.key)?;
         let bytes = packs.iter().map(|pack| pack.bytes).sum();
         let head = ExportHead {
             format: FORMAT,
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// The packs of these generations, each once, in the order in which they are first needed.
-    fn packs_of(&self, images: &[ImageRef], key: &VerifyingKey) -> Result<Vec<Pack>, StoreError> {
+    fn packs_to_export(&self, images: &[ImageRef], key: &VerifyingKey) -> Result<Vec<Pack>, StoreError> {
         let mut packs: Vec<Pack> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for image in images {

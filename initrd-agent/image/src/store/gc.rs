@@ -5,8 +5,7 @@
 //! are read without the store's lock, which takes long; then, with the lock held alone, those that came since are
 //! read too and the packs are moved. So a capture or a deploy beside it waits for some renames at most.
 
-use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -113,9 +112,6 @@ fn plan(inventory: &Inventory, named: &HashSet<PackId>, (rule, now): (&GcRule, S
     report
 }
 
-/// The packs that each manifest names, by which file it is: one that is replaced is another file.
-type Named = HashMap<(ImageRef, [i64; 4]), Vec<PackId>>;
-
 impl Store {
     /// Collects what nothing names. Run it again later: what goes into the trash now leaves the disk then.
     ///
@@ -123,8 +119,8 @@ impl Store {
     /// A manifest is damaged (then nothing is taken away, because what it names is not known), or the disk refused
     /// something; what was done until then stays done.
     pub fn gc(&self, key: &VerifyingKey, rule: &GcRule, now: SystemTime) -> Result<GcReport, StoreError> {
-        let mut read = Named::new();
-        self.read_named(key, &mut read)?;
+        // Reads all manifests, so that little is left to read with the lock.
+        self.named(key, &[])?;
         let _alone = self.removing()?;
         let mut pins = 0;
         for image in self.with_directory("pins")? {
@@ -134,7 +130,7 @@ impl Store {
         for mark in &old_marks {
             files::remove_durably(mark)?;
         }
-        let named = self.named(key, &mut read, &[])?;
+        let named = self.named(key, &[])?;
         let report = plan(&self.inventory()?, &named, (rule, now));
         self.apply(&report, now)?;
         Ok(GcReport { pins, marks: old_marks.len() as u64, ..report })
@@ -155,7 +151,7 @@ impl Store {
             pins += self.old_pins(&image, now)?;
         }
         let old_marks = self.old_marks(rule, now)?;
-        let named = self.named(key, &mut Named::new(), &old_marks)?;
+        let named = self.named(key, &old_marks)?;
         let report = plan(&self.inventory()?, &named, (rule, now));
         Ok(GcReport { pins, marks: old_marks.len() as u64, ..report })
     }
@@ -177,47 +173,23 @@ impl Store {
         Ok(())
     }
 
-    /// Reads what manifests name that were not read before.
-    fn read_named(&self, key: &VerifyingKey, read: &mut Named) -> Result<(), StoreError> {
-        let mut now = Named::new();
+    /// All packs that are named, by manifests and by marks other than these.
+    fn named(&self, key: &VerifyingKey, without: &[PathBuf]) -> Result<HashSet<PackId>, StoreError> {
+        let mut named = HashSet::new();
+        let mut images = HashSet::new();
         for image in self.images()? {
             for generation in self.generations(&image)? {
                 let image = ImageRef { name: image.clone(), generation };
-                let path = self.manifest_file(&image.name, generation);
-                let metadata = match path.metadata() {
+                match self.packs_of(&image, key) {
+                    Ok(packs) => named.extend(packs.iter().map(|pack| pack.id)),
                     // Removed since it was listed.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    other => other.map_err(files::failed("reading", &path))?,
-                };
-                let file = [
-                    metadata.ino().cast_signed(),
-                    metadata.ctime(),
-                    metadata.ctime_nsec(),
-                    metadata.size().cast_signed(),
-                ];
-                let packs = match read.remove(&(image.clone(), file)) {
-                    Some(packs) => packs,
-                    None => match self.manifest(&image, key) {
-                        Err(StoreError::NoSuchImage(_)) => continue,
-                        other => other?.packs.iter().map(|pack| pack.id).collect(),
-                    },
-                };
-                now.insert((image, file), packs);
+                    Err(StoreError::NoSuchImage(_)) => continue,
+                    Err(error) => return Err(error),
+                }
+                images.insert(image);
             }
         }
-        *read = now;
-        Ok(())
-    }
-
-    /// All packs that are named, by manifests and by marks other than these.
-    fn named(
-        &self,
-        key: &VerifyingKey,
-        read: &mut Named,
-        without: &[PathBuf],
-    ) -> Result<HashSet<PackId>, StoreError> {
-        self.read_named(key, read)?;
-        let mut named: HashSet<PackId> = read.values().flatten().copied().collect();
+        self.known.keep(&|image| images.contains(image));
         for image in self.with_directory("staged")? {
             let directory = self.staged_directory(&image);
             for name in files::names(&directory)? {

@@ -97,7 +97,9 @@ impl Store {
         for generation in self.generations(image)? {
             match self.manifest(&ImageRef { name: image.clone(), generation }, &key.verifying_key()) {
                 Ok(mut manifest) => work(&mut manifest)?,
-                Err(StoreError::NoSuchImage(_) | StoreError::Signature { .. }) => {}
+                Err(
+                    StoreError::NoSuchImage(_) | StoreError::Signature { .. } | StoreError::Misplaced { .. },
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

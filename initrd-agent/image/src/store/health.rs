@@ -11,7 +11,7 @@ use sysclone_protocol::names::{ImageName, ImageRef};
 use super::{Store, StoreError, files};
 use crate::entry::{Content, EntryKind};
 use crate::id::PackId;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Pack};
 use crate::pack::PackSource;
 use crate::sign::VerifyingKey;
 
@@ -70,9 +70,13 @@ impl Store {
     /// as a look at the files tells; [`Store::fsck`] reads them.
     #[must_use]
     pub fn missing_packs(&self, manifest: &Manifest) -> Vec<PackId> {
+        self.missing_of_these(&manifest.packs)
+    }
+
+    fn missing_of_these(&self, packs: &[Pack]) -> Vec<PackId> {
         let size =
             |id| self.pack_path(id).and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
-        let missing = manifest.packs.iter().filter(|pack| size(&pack.id) != Some(pack.bytes));
+        let missing = packs.iter().filter(|pack| size(&pack.id) != Some(pack.bytes));
         missing.map(|pack| pack.id).collect()
     }
 
@@ -81,8 +85,11 @@ impl Store {
     /// # Errors
     /// There is no such generation, or its manifest is damaged.
     pub fn degraded(&self, image: &ImageRef, key: &VerifyingKey) -> Result<Option<Hurt>, StoreError> {
+        let missing = self.missing_of_these(&self.packs_of(image, key)?);
+        if missing.is_empty() {
+            return Ok(None);
+        }
         let manifest = self.manifest(image, key)?;
-        let missing = self.missing_packs(&manifest);
         Ok(hurt(&manifest, &|pack| missing.contains(pack)))
     }
 
@@ -93,9 +100,11 @@ impl Store {
     /// The store cannot be read.
     pub fn lost_of_newest(&self, image: &ImageName, key: &VerifyingKey) -> Result<Vec<PackId>, StoreError> {
         let Some(generation) = self.newest(image)? else { return Ok(Vec::new()) };
-        match self.manifest(&ImageRef { name: image.clone(), generation }, key) {
-            Ok(manifest) => Ok(self.missing_packs(&manifest)),
-            Err(StoreError::NoSuchImage(_) | StoreError::Signature { .. }) => Ok(Vec::new()),
+        match self.packs_of(&ImageRef { name: image.clone(), generation }, key) {
+            Ok(packs) => Ok(self.missing_of_these(&packs)),
+            Err(StoreError::NoSuchImage(_) | StoreError::Signature { .. } | StoreError::Misplaced { .. }) => {
+                Ok(Vec::new())
+            }
             Err(error) => Err(error),
         }
     }
@@ -109,9 +118,11 @@ impl Store {
         let mut missing = Vec::new();
         for generation in self.generations(image)? {
             let image = ImageRef { name: image.clone(), generation };
-            match self.manifest(&image, key) {
-                Ok(manifest) => missing.extend(self.missing_packs(&manifest)),
-                Err(StoreError::NoSuchImage(_) | StoreError::Signature { .. }) => {}
+            match self.packs_of(&image, key) {
+                Ok(packs) => missing.extend(self.missing_of_these(&packs)),
+                Err(
+                    StoreError::NoSuchImage(_) | StoreError::Signature { .. } | StoreError::Misplaced { .. },
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -9,7 +9,6 @@ use std::sync::PoisonError;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
 use super::export::{ExportHead, FORMAT, HEAD_NAME};
-use super::references::same_content;
 use super::{PutOutcome, Store, StoreError, files};
 use crate::crypt::ImageKey;
 use crate::id::PackId;
@@ -86,8 +85,7 @@ impl Store {
         let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         for generation in self.generations(&image)?.into_iter().rev() {
             let there = ImageRef { name: image.clone(), generation };
-            let same = self.manifest(&there, &key.verifying_key());
-            if same.is_ok_and(|other| same_content(other, manifest.clone())) {
+            if self.has_content(&there, &manifest, &key.verifying_key()) {
                 return Ok(there);
             }
         }

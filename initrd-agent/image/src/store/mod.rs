@@ -26,6 +26,7 @@ mod health;
 mod import;
 mod lock;
 mod numbers;
+mod packs;
 mod pins;
 mod references;
 mod relocate;
@@ -56,7 +57,7 @@ pub use retention::{Made, RetentionRule, plan_retention};
 pub use verify::{Damage, VerifyReport};
 
 use crate::id::PackId;
-use crate::manifest::Manifest;
+use crate::manifest::{Header, Manifest};
 use crate::pack::{PackSink, PackSource};
 use crate::sign::{self, SigningKey, VerifyingKey};
 use files::Incoming;
@@ -83,6 +84,7 @@ pub struct Store {
     reserve: u64,
     /// Held while a generation is made, so that two captures that end together get two numbers without a retry.
     committing: Mutex<()>,
+    known: packs::KnownPacks,
 }
 
 impl Store {
@@ -96,7 +98,12 @@ impl Store {
         }
         let (_, all) = files::room(root)?;
         let reserve = (all / RESERVE_PART).min(MAX_RESERVE_BYTES);
-        let store = Self { root: root.to_owned(), reserve, committing: Mutex::new(()) };
+        let store = Self {
+            root: root.to_owned(),
+            reserve,
+            committing: Mutex::new(()),
+            known: packs::KnownPacks::default(),
+        };
         files::remove_stray(&store.incoming())?;
         Ok(store)
     }
@@ -236,9 +243,10 @@ impl Store {
         let newest = self.newest(image)?;
         if let Some(newest) = newest {
             manifest.header.generation = newest;
-            if self
-                .manifest(&manifest.image_ref(), &key.verifying_key())
-                .is_ok_and(|stored| stored == manifest)
+            let (image, key) = (manifest.image_ref(), key.verifying_key());
+            // The header tells nearly all apart, and is read in a fraction of the time.
+            if self.header(&image, &key).is_ok_and(|stored| stored == manifest.header)
+                && self.manifest(&image, &key).is_ok_and(|stored| stored == manifest)
             {
                 return Ok(reply(&manifest, 0));
             }
@@ -289,7 +297,7 @@ impl Store {
             let mut incoming = Incoming::create(&self.incoming())?;
             incoming.write(&sign::seal(&manifest.encode(), key))?;
             if incoming.publish(&self.manifest_file(&image, generation))? {
-                return Ok(());
+                return self.remember_packs(&manifest.image_ref(), &key.verifying_key(), &manifest.packs);
             }
             // Another process took the number since it was read.
             generation += 1;
@@ -309,6 +317,18 @@ impl Store {
         } else {
             Err(StoreError::Misplaced { image: image.clone(), found: manifest.image_ref() })
         }
+    }
+
+    /// What is known about a generation as a whole, its signature checked. Much cheaper than the manifest.
+    ///
+    /// # Errors
+    /// There is no such generation, or its manifest is damaged.
+    pub fn header(&self, image: &ImageRef, key: &VerifyingKey) -> Result<Header, StoreError> {
+        let sealed = self.manifest_bytes(&image.name, image.generation)?;
+        let header = sign::open_header(&sealed, key)
+            .map_err(|source| StoreError::Signature { image: image.clone(), source })?;
+        let found = ImageRef { name: header.image.clone(), generation: header.generation };
+        if found == *image { Ok(header) } else { Err(StoreError::Misplaced { image: image.clone(), found }) }
     }
 
     /// The signed manifest of a generation, to be opened with [`sign::open`].

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use sysclone_protocol::names::{ImageName, ImageRef, ImageSelector, Pick, TagName};
 
 use super::{Store, StoreError, files};
-use crate::manifest::Manifest;
-use crate::sign::SigningKey;
+use crate::manifest::{Header, Manifest};
+use crate::sign::{SigningKey, VerifyingKey};
 
 /// What keeps a generation from being removed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,14 +121,25 @@ impl Store {
         if let Some(generation) = self.newest(&image.name)? {
             let newest = ImageRef { name: image.name.clone(), generation };
             // A newest one that cannot be read is a good reason to go back.
-            let same = self.manifest(&newest, &key.verifying_key());
-            if same.is_ok_and(|other| same_content(other, manifest.clone())) {
+            if self.has_content(&newest, &manifest, &key.verifying_key()) {
                 return Ok(newest);
             }
         }
         manifest.header.parent = Some(image.generation);
         self.publish(&mut manifest, self.last_number(&image.name)? + 1, key)?;
         Ok(manifest.image_ref())
+    }
+
+    /// Whether a generation has this content, whatever its number; not when it cannot be read.
+    pub(super) fn has_content(&self, image: &ImageRef, content: &Manifest, key: &VerifyingKey) -> bool {
+        let header = without_numbers(content.header.clone());
+        let same = |manifest: Manifest| {
+            without_numbers(manifest.header.clone()) == header
+                && Manifest { header: content.header.clone(), ..manifest } == *content
+        };
+        // The header tells nearly all apart, and is read in a fraction of the time.
+        self.header(image, key).is_ok_and(|other| without_numbers(other) == header)
+            && self.manifest(image, key).is_ok_and(same)
     }
 
     /// What keeps a generation from being removed at this time.
@@ -196,9 +207,7 @@ impl Store {
     }
 }
 
-/// Whether two generations differ in nothing but their numbers.
-pub(super) fn same_content(mut one: Manifest, other: Manifest) -> bool {
-    one.header.generation = other.header.generation;
-    one.header.parent = other.header.parent;
-    one == other
+/// What is the same when two generations differ in nothing but their numbers.
+fn without_numbers(header: Header) -> Header {
+    Header { generation: 0, parent: None, ..header }
 }

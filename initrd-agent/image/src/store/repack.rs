@@ -112,10 +112,18 @@ impl Store {
         let mut not: HashSet<PackId> = self.staged(image)?.into_iter().collect();
         let pinned: HashSet<u32> = self.pins(image, now)?.iter().map(|pin| pin.generation).collect();
         for other in self.images()?.iter().filter(|other| *other != image) {
-            self.each_manifest(other, key, &mut |manifest| {
-                not.extend(manifest.packs.iter().map(|pack| pack.id));
-                Ok(())
-            })?;
+            for generation in self.generations(other)? {
+                match self.packs_of(&ImageRef { name: other.clone(), generation }, &key.verifying_key()) {
+                    Ok(packs) => not.extend(packs.iter().map(|pack| pack.id)),
+                    // Removed since, or damaged, and then nothing is read from its packs.
+                    Err(
+                        StoreError::NoSuchImage(_)
+                        | StoreError::Signature { .. }
+                        | StoreError::Misplaced { .. },
+                    ) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
         let mut used = HashMap::new();
         self.each_manifest(image, key, &mut |manifest| {
