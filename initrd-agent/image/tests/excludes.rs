@@ -12,7 +12,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use sysclone_image::Excludes;
 
-const NAMES: [&str; 9] = ["a", "b", "ab", "ba", "a1", ".a", "a*", "a\\b", "[a]"];
+const NAMES: [&str; 9] = ["a", "b", "ab", "bb", "a1", ".a", "a*", "a\\b", "[a]"];
 
 /// Every name in every directory, two levels deep, and a few names below.
 fn tree() -> tempfile::TempDir {

@@ -85,7 +85,7 @@ fn getfattr(root: &Path) -> Vec<Vec<u8>> {
 }
 
 fn getfacl(root: &Path) -> Vec<Vec<u8>> {
-    ask(&["getfacl", "-RPn", "."], root, b"\n\n")
+    ask(&["getfacl", "-R", "-P", "-n", "."], root, b"\n\n")
 }
 
 /// Flags that an image keeps, by path. A path with a line end makes several lines, which are compared all the same.
