@@ -4,10 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use sysclone_exec::{Command, ExecError, Runner};
-use sysclone_protocol::boot::Loader;
 
 use super::plan::BootloaderPlan;
-use super::{MOUNT, UMOUNT, grub2};
+use super::{MOUNT, UMOUNT, grub2, uefi};
 
 /// Directories of the running system that a loader's tools look into.
 const SYSTEM_MOUNTS: &[&str] = &["dev", "proc", "sys", "run"];
@@ -23,6 +22,15 @@ pub enum ApplyError {
         /// The clone's root.
         root: PathBuf,
     },
+    /// The EFI system partition holds nothing that the firmware could start.
+    #[error(
+        "{esp} holds no loader for x86_64 (EFI/<vendor>/shimx64.efi or grubx64.efi); capture a golden client that boots \
+         by UEFI"
+    )]
+    NoUefiLoader {
+        /// Where the partition is mounted.
+        esp: PathBuf,
+    },
     /// A file of the loader could not be changed.
     #[error("rewriting {path}")]
     File {
@@ -37,17 +45,16 @@ pub enum ApplyError {
     Exec(#[from] ExecError),
 }
 
-/// Writes the loader. The clone's root is mounted at `root` with everything in it.
+/// Writes the loader. The clone's root is mounted at `root` with everything in it. The answer is what did not work and
+/// does not keep the clone from starting.
 ///
 /// # Errors
 /// A tool is missing or failed. The system mounts are gone in any case.
-pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<(), ApplyError> {
-    with_system_mounts(root, runner, || match plan.loader {
-        Loader::Grub2Bios => grub2::install_bios(plan, root, runner),
-        Loader::Grub2Uefi | Loader::Grub2Ieee1275 | Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
-            unreachable!("plans are made for supported loaders only")
-        }
-    })
+pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<Option<String>, ApplyError> {
+    if let Some(esp) = &plan.esp {
+        return uefi::install(esp, root);
+    }
+    with_system_mounts(root, runner, || grub2::install_bios(plan, root, runner)).map(|()| None)
 }
 
 /// Makes `/dev`, `/proc`, `/sys` and `/run` visible below `root` while `work` runs, and takes them away whatever

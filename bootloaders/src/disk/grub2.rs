@@ -101,6 +101,7 @@ mod tests {
         BootloaderPlan {
             loader: Loader::Grub2Bios,
             disks: vec![disk("vda", "/dev/sda"), disk("vdb", "/dev/sdb")],
+            esp: None,
         }
     }
 

@@ -5,14 +5,17 @@
 //! true as captured and are not made again; only what lies outside of file systems is written here.
 
 mod apply;
+mod gpt;
 mod grub2;
 mod menu;
+mod nvram;
 mod plan;
 mod times;
+mod uefi;
 mod verify;
 
 pub use apply::{ApplyError, apply, with_system_mounts};
-pub use plan::{BootloaderPlan, LoaderDisk, PlanError, plan};
+pub use plan::{BootloaderPlan, Esp, LoaderDisk, PlanError, plan};
 pub use verify::{VerifyError, first_kernel, verify};
 
 use sysclone_exec::Tool;

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use sysclone_protocol::boot::{BootFacts, Loader};
 use sysclone_protocol::inventory::Firmware;
-use sysclone_protocol::layout::{Layout, TableKind};
+use sysclone_protocol::layout::{DeviceRef, Layout, TableKind};
 
 /// GPT partition type of the place where GRUB keeps its core image on BIOS machines.
 const BIOS_GRUB: &str = "21686148-6449-6E6F-744E-656564454649";
+
+/// GPT type of an EFI system partition, and its MBR type.
+const ESP_TYPES: [&str; 2] = ["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"];
 
 /// What is written outside of file systems, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,21 @@ pub struct BootloaderPlan {
     pub loader: Loader,
     /// Disks that get its first stage.
     pub disks: Vec<LoaderDisk>,
+    /// UEFI: the partition that the firmware starts from.
+    pub esp: Option<Esp>,
+}
+
+/// The EFI system partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Esp {
+    /// Device node of its disk on this machine.
+    pub device: String,
+    /// Its number in the disk's table.
+    pub number: u32,
+    /// Where the clone mounts it, relative to its root (`boot/efi`).
+    pub mount: String,
+    /// UUIDs of the clone's filesystems, one of which GRUB's start file searches.
+    pub known_uuids: Vec<String>,
 }
 
 /// One disk that the firmware may start from.
@@ -43,13 +61,23 @@ pub enum PlanError {
     },
     /// The image was captured on other firmware than this machine has.
     #[error(
-        "the golden client boots by PC BIOS but this machine was started by {firmware}; \
-         switch this machine's firmware to BIOS (legacy, CSM) mode"
+        "the golden client boots by {golden} but this machine was started by {firmware}; \
+         switch this machine's firmware to {mode} mode"
     )]
     Firmware {
+        /// The golden client's firmware in words.
+        golden: &'static str,
         /// This machine's firmware in words.
         firmware: &'static str,
+        /// What to choose in this machine's setup.
+        mode: &'static str,
     },
+    /// UEFI without a partition that the firmware looks into.
+    #[error(
+        "the image mounts no EFI system partition (FAT, partition type {}), so UEFI would not find its loader",
+        ESP_TYPES[0]
+    )]
+    NoEsp,
     /// No disk is known to carry the loader.
     #[error("the image does not say which disk carries the boot loader; capture the golden client again")]
     NoDisk,
@@ -82,20 +110,51 @@ pub fn plan(
     devices: &BTreeMap<String, String>,
     firmware: Firmware,
 ) -> Result<BootloaderPlan, PlanError> {
+    let plan = |disks, esp| BootloaderPlan { loader: facts.loader, disks, esp };
     match facts.loader {
-        Loader::Grub2Bios => {}
-        Loader::Grub2Uefi | Loader::Grub2Ieee1275 | Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
-            return Err(PlanError::Loader { loader: loader_words(facts.loader) });
+        Loader::Grub2Bios => {
+            must_be((Firmware::Bios, "BIOS (legacy, CSM)"), firmware)?;
+            if facts.loader_disks.is_empty() {
+                return Err(PlanError::NoDisk);
+            }
+            let disks = facts.loader_disks.iter().map(|label| loader_disk(label, layout, devices));
+            Ok(plan(disks.collect::<Result<_, _>>()?, None))
+        }
+        Loader::Grub2Uefi => {
+            must_be((Firmware::Uefi, "UEFI"), firmware)?;
+            Ok(plan(Vec::new(), Some(esp(layout, devices)?)))
+        }
+        Loader::Grub2Ieee1275 | Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
+            Err(PlanError::Loader { loader: loader_words(facts.loader) })
         }
     }
-    if firmware != Firmware::Bios {
-        return Err(PlanError::Firmware { firmware: firmware_words(firmware) });
+}
+
+fn must_be((golden, mode): (Firmware, &'static str), firmware: Firmware) -> Result<(), PlanError> {
+    if golden == firmware {
+        return Ok(());
     }
-    if facts.loader_disks.is_empty() {
-        return Err(PlanError::NoDisk);
+    Err(PlanError::Firmware { golden: firmware_words(golden), firmware: firmware_words(firmware), mode })
+}
+
+/// The first mounted FAT filesystem on a partition of the type that firmware looks for.
+fn esp(layout: &Layout, devices: &BTreeMap<String, String>) -> Result<Esp, PlanError> {
+    let known_uuids = layout.filesystems.iter().filter_map(|fs| fs.uuid.clone()).collect();
+    for filesystem in layout.filesystems.iter().filter(|fs| fs.kind == "vfat") {
+        let DeviceRef::Partition { disk: label, number } = &filesystem.device else { continue };
+        let Some(mount) = &filesystem.mount_point else { continue };
+        let table = layout.disks.iter().find(|disk| disk.name == *label).and_then(|disk| disk.table.as_ref());
+        let partition = table.and_then(|table| table.partitions.iter().find(|p| p.number == *number));
+        let is_esp = |type_id: &str| {
+            ESP_TYPES.iter().any(|known| type_id.trim_start_matches("0x").eq_ignore_ascii_case(known))
+        };
+        if partition.is_some_and(|partition| is_esp(&partition.type_id)) {
+            let device = devices.get(label).ok_or_else(|| PlanError::DiskMissing { label: label.clone() })?;
+            let mount = mount.trim_start_matches('/').to_owned();
+            return Ok(Esp { device: device.clone(), number: *number, mount, known_uuids });
+        }
     }
-    let disks = facts.loader_disks.iter().map(|label| loader_disk(label, layout, devices));
-    Ok(BootloaderPlan { loader: facts.loader, disks: disks.collect::<Result<_, _>>()? })
+    Err(PlanError::NoEsp)
 }
 
 fn loader_disk(
@@ -147,7 +206,9 @@ fn firmware_words(firmware: Firmware) -> &'static str {
 mod tests {
     use super::*;
     use sysclone_protocol::boot::Initramfs;
-    use sysclone_protocol::layout::{Disk, DiskRules, Grow, Partition, PartitionTable};
+    use sysclone_protocol::layout::{
+        Disk, DiskRules, Filesystem, FsFeatures, Grow, Partition, PartitionTable,
+    };
 
     fn partition(number: u32, type_id: &str) -> Partition {
         Partition {
@@ -210,6 +271,31 @@ mod tests {
     }
 
     #[test]
+    fn the_system_partition_is_the_mounted_fat_of_its_type() {
+        let mut gpt = layout(TableKind::Gpt, &["0FC63DAF-8483-4772-8E79-3D69D8477DE4", ESP_TYPES[0]]);
+        let filesystem = |number, kind: &str, point: &str| Filesystem {
+            device: DeviceRef::Partition { disk: "vda".into(), number },
+            kind: kind.into(),
+            uuid: Some(format!("uuid-{number}")),
+            label: None,
+            mount_point: Some(point.into()),
+            options: None,
+            used_bytes: 0,
+            features: FsFeatures::default(),
+        };
+        gpt.filesystems = vec![filesystem(1, "ext4", "/"), filesystem(2, "vfat", "/boot/efi")];
+        let uefi = facts(Loader::Grub2Uefi, &[]);
+        let found = plan(&uefi, &gpt, &devices("/dev/nvme0n1"), Firmware::Uefi).unwrap().esp.unwrap();
+        let expected = Esp {
+            device: "/dev/nvme0n1".into(),
+            number: 2,
+            mount: "boot/efi".into(),
+            known_uuids: vec!["uuid-1".into(), "uuid-2".into()],
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn what_cannot_boot_is_refused_before_any_write() {
         let gpt = layout(TableKind::Gpt, &[BIOS_GRUB]);
         let refuse = |facts: &BootFacts, layout: &Layout, firmware| {
@@ -218,7 +304,12 @@ mod tests {
         let bios = facts(Loader::Grub2Bios, &["vda"]);
         let yaboot = refuse(&facts(Loader::Yaboot, &["vda"]), &gpt, Firmware::OpenFirmware).to_string();
         assert!(yaboot.contains("yaboot, which is not supported yet by this version"), "{yaboot}");
-        assert_eq!(refuse(&bios, &gpt, Firmware::Uefi), PlanError::Firmware { firmware: "UEFI" });
+        let other = refuse(&bios, &gpt, Firmware::Uefi).to_string();
+        assert!(other.contains("boots by PC BIOS but this machine was started by UEFI"), "{other}");
+        let uefi = facts(Loader::Grub2Uefi, &[]);
+        let other = refuse(&uefi, &gpt, Firmware::Bios).to_string();
+        assert!(other.contains("boots by UEFI but this machine was started by PC BIOS"), "{other}");
+        assert_eq!(refuse(&uefi, &gpt, Firmware::Uefi), PlanError::NoEsp);
         assert_eq!(refuse(&facts(Loader::Grub2Bios, &[]), &gpt, Firmware::Bios), PlanError::NoDisk);
         assert_eq!(
             refuse(&facts(Loader::Grub2Bios, &["vdb"]), &gpt, Firmware::Bios),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::menu::menu_kernels;
 use super::plan::{BootloaderPlan, LoaderDisk};
+use super::uefi;
 
 /// GRUB counts in sectors of this size, whatever the disk's own size.
 const SECTOR_BYTES: u64 = 512;
@@ -49,6 +50,20 @@ pub enum VerifyError {
         /// What does not fit.
         what: &'static str,
     },
+    /// What the firmware starts is not a program for it.
+    #[error("{path} is not a program that UEFI starts")]
+    NotStartable {
+        /// The file, or the folder that holds none.
+        path: PathBuf,
+    },
+    /// GRUB's start file looks for a filesystem that the clone does not have.
+    #[error("{path} searches the filesystem {uuid}, which the clone does not have")]
+    LostFilesystem {
+        /// The start file.
+        path: PathBuf,
+        /// What it searches.
+        uuid: String,
+    },
     /// No menu.
     #[error("the clone has no GRUB menu: none of {looked_for} is in {root}")]
     NoMenu {
@@ -81,6 +96,10 @@ const CORES: &[&str] = &["boot/grub/i386-pc/core.img", "boot/grub2/i386-pc/core.
 /// # Errors
 /// The first thing that would keep the clone from starting.
 pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
+    if let Some(esp) = &plan.esp {
+        uefi::verify(esp, root)?;
+        return verify_menu(root);
+    }
     let core = CORES.iter().map(|path| root.join(path)).find(|path| path.is_file());
     let core = core.unwrap_or_else(|| root.join(CORES[0]));
     let image = std::fs::read(&core).map_err(|source| VerifyError::Read { path: core, source })?;
@@ -212,7 +231,7 @@ mod tests {
                 device: device.to_str().unwrap().into(),
                 core_partition: Some(partition.to_str().unwrap().into()),
             };
-            let plan = BootloaderPlan { loader: Loader::Grub2Bios, disks: vec![disk] };
+            let plan = BootloaderPlan { loader: Loader::Grub2Bios, disks: vec![disk], esp: None };
             verify(&plan, self.dir.path()).map_err(|error| error.to_string())
         }
 

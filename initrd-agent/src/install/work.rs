@@ -41,7 +41,10 @@ pub(super) fn install(mut enrolled: Enrolled) -> anyhow::Result<()> {
     let host_keys = identity(&mut enrolled, &manifest, mounted.root(), runner)?;
     Marker::remove(mounted.root())?;
     enrolled.steps.phase(Phase::Bootloader, |reporter| {
-        bootloader::apply(&loader, mounted.root(), runner)?;
+        if let Some(text) = bootloader::apply(&loader, mounted.root(), runner)? {
+            tracing::warn!("{text}");
+            reporter.tell(Phase::Bootloader, AgentEventKind::Warning { text });
+        }
         check_initramfs(reporter, &manifest, &mounted, runner)
     })?;
     enrolled.steps.phase(Phase::Verify, |_| verify(&mounted, &loader, runner))?;
