@@ -19,20 +19,31 @@ const DEFAULTS: &str = "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=Debian\
 
 /// Installs GRUB from the system mounted at `root` onto `disk`, a node that looks like a disk to it.
 pub(super) fn install(root: &Path, disk: &Path) -> Result<()> {
-    fs::create_dir_all(root.join("etc/default")).context("creating /etc/default")?;
-    fs::write(root.join("etc/default/grub"), DEFAULTS).context("writing /etc/default/grub")?;
-    let _mounts = ["dev", "proc", "sys"]
-        .map(|name| Mount::bind(&Path::new("/").join(name), &root.join(name)))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    let mounts = system_mounts(root)?;
     // Under its private name GRUB cannot find out what the disk needs, so the modules are named.
     let install =
         Command::new(GRUB_INSTALL).in_root(root).args(["--target=i386-pc", "--modules=part_gpt ext2"]);
     System.run(&install.arg(disk))?;
+    drop(mounts);
+    make_menu(root, "/dev/mapper/vg0-root")
+}
+
+/// Makes GRUB's menu, whose kernels shall mount `root_device`. The root was mounted here as `/dev/vgroot`.
+pub(super) fn make_menu(root: &Path, root_device: &str) -> Result<()> {
+    fs::create_dir_all(root.join("etc/default")).context("creating /etc/default")?;
+    fs::write(root.join("etc/default/grub"), DEFAULTS).context("writing /etc/default/grub")?;
+    fs::create_dir_all(root.join("boot/grub")).context("creating /boot/grub")?;
+    let _mounts = system_mounts(root)?;
     System.run(&Command::new(UPDATE_GRUB).in_root(root))?;
     let config = root.join("boot/grub/grub.cfg");
     let text = fs::read_to_string(&config).context("reading grub.cfg")?;
-    // The root volume was mounted under the name that the build gave it.
-    let text = text.replace("root=/dev/vgroot", "root=/dev/mapper/vg0-root");
+    let text = text.replace("root=/dev/vgroot", &format!("root={root_device}"));
     fs::write(&config, text).context("writing grub.cfg")
+}
+
+fn system_mounts(root: &Path) -> Result<Vec<Mount>> {
+    ["dev", "proc", "sys"]
+        .map(|name| Mount::bind(&Path::new("/").join(name), &root.join(name)))
+        .into_iter()
+        .collect()
 }

@@ -79,13 +79,18 @@ fn create_volumes(image: &Path, partition: Extent) -> Result<[Extent; 3]> {
 }
 
 fn fstab(boot_device: &Path) -> Result<String> {
-    let blkid = Command::new(BLKID).args(["-p", "-s", "UUID", "-o", "value"]).arg(boot_device);
-    let uuid = System.run(&blkid)?.text();
+    let uuid = uuid_of(boot_device)?;
     Ok(format!(
         "/dev/mapper/{GROUP}-root / ext4 errors=remount-ro 0 1\n\
          UUID={} /boot ext4 defaults 0 2\n\
          /dev/mapper/{GROUP}-var /var xfs defaults 0 0\n\
          /dev/mapper/{GROUP}-swap none swap sw 0 0\n",
-        uuid.trim()
+        uuid
     ))
+}
+
+/// The UUID of the filesystem or swap area on a device.
+pub(super) fn uuid_of(device: &Path) -> Result<String> {
+    let blkid = Command::new(BLKID).args(["-p", "-s", "UUID", "-o", "value"]).arg(device);
+    Ok(System.run(&blkid)?.text().trim().to_owned())
 }

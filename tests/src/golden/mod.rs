@@ -1,4 +1,4 @@
-//! The golden client of the lab: a real Debian 12 on a disk image, made once and kept until what makes it changes.
+//! The golden clients of the lab: a real Debian 12 on a disk image, made once and kept until what makes it changes.
 
 mod awkward;
 mod boot;
@@ -6,6 +6,7 @@ mod disk;
 mod private;
 mod sources;
 mod tree;
+mod uefi;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ const RECIPE: &[&str] = &[
     include_str!("private.rs"),
     include_str!("sources.rs"),
     include_str!("tree.rs"),
+    include_str!("uefi.rs"),
 ];
 
 /// Downloading on a slow line takes the most of it.
@@ -43,10 +45,31 @@ pub const DISK_BYTES: u64 = 4 << 30;
 /// Host name of the golden client.
 pub const HOSTNAME: &str = "golden";
 
+/// Which golden client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// PC BIOS: GPT with bios_grub, ext4 /boot, LVM with ext4 root, xfs /var and swap.
+    BiosLvm,
+    /// UEFI under Secure Boot: ESP, swap partition, ext4 root.
+    Uefi,
+}
+
+impl Kind {
+    /// Its name in the cache and on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BiosLvm => "bios-lvm",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
 /// A golden client that is ready to be copied and booted.
 #[derive(Debug, Clone)]
 pub struct Golden {
     folder: PathBuf,
+    kind: Kind,
 }
 
 impl Golden {
@@ -55,12 +78,13 @@ impl Golden {
     ///
     /// # Errors
     /// Something in the making fails.
-    pub fn prepare(cache: &Path, builder: &Path, say: impl Fn(&str)) -> Result<Self> {
+    pub fn prepare(kind: Kind, cache: &Path, builder: &Path, say: impl Fn(&str)) -> Result<Self> {
         fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
         let cache = cache.canonicalize().context("finding the cache")?;
         let lock = File::create(cache.join("lock")).context("creating the cache's lock")?;
         flock(&lock, FlockOperation::LockExclusive).context("waiting for the cache")?;
-        let golden = Self { folder: cache.join(format!("golden-{}", key()?)) };
+        let prefix = format!("golden-{}-", kind.word());
+        let golden = Self { folder: cache.join(format!("{prefix}{}", key()?)), kind };
         if golden.folder.exists() {
             say("found in the cache");
             return Ok(golden);
@@ -80,12 +104,13 @@ impl Golden {
             .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"])
             .arg(builder)
             .arg("golden-build")
+            .arg(kind.word())
             .arg(&partial)
-            .arg(cache.join("debs"))
+            .arg(cache.join(format!("debs-{}", kind.word())))
             .timeout(BUILD_LIMIT);
         System.run(&build).context("making the golden client")?;
         fs::rename(&partial, &golden.folder).context("keeping the golden client")?;
-        forget_old(&cache).context("removing old golden clients")?;
+        forget_old(&cache, &prefix).context("removing old golden clients")?;
         Ok(golden)
     }
 
@@ -93,6 +118,12 @@ impl Golden {
     #[must_use]
     pub fn disk(&self) -> PathBuf {
         self.folder.join("disk.img")
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Private key that root on it (and on its clones) accepts.
@@ -106,27 +137,32 @@ impl Golden {
 ///
 /// # Errors
 /// Some step fails.
-pub fn build(folder: &Path, debs: &Path) -> Result<()> {
+pub fn build(kind: Kind, folder: &Path, debs: &Path) -> Result<()> {
     private::own_devices().context("making private device nodes")?;
     let work = private::workspace(folder).context("making a work space")?;
     let identity = folder.join("id_ed25519");
     let keygen = Command::new(SSH_KEYGEN).args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]);
     System.run(&keygen.arg(&identity)).context("making the lab's ssh key")?;
     let public = fs::read_to_string(identity.with_extension("pub")).context("reading the lab's ssh key")?;
-    let root = tree::make(&work, debs).context("installing Debian")?;
+    let root = tree::make(kind, &work, debs).context("installing Debian")?;
     tree::customise(&root, &public).context("configuring the tree")?;
-    disk::write(&root, &folder.join("disk.img"), &work.join("mnt")).context("writing the disk")?;
+    let (image, mnt) = (folder.join("disk.img"), work.join("mnt"));
+    match kind {
+        Kind::BiosLvm => disk::write(&root, &image, &mnt),
+        Kind::Uefi => uefi::write(&root, &image, &mnt),
+    }
+    .context("writing the disk")?;
     private::remove_workspace(&work).context("removing the work space")
 }
 
 /// Golden clients that are kept: the one in use and the one before it.
 const KEPT: usize = 2;
 
-fn forget_old(cache: &Path) -> Result<()> {
+fn forget_old(cache: &Path, prefix: &str) -> Result<()> {
     let mut found = Vec::new();
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("golden-") {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
             found.push((entry.metadata()?.modified()?, entry.path()));
         }
     }

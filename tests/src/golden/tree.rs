@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sysclone_exec::{Command, Runner, System, Tool};
 
-use super::{HOSTNAME, sources};
+use super::{HOSTNAME, Kind, sources};
 
 const MMDEBSTRAP: Tool = Tool("mmdebstrap");
 const SYSTEMCTL: Tool = Tool("systemctl");
@@ -26,13 +26,20 @@ const PACKAGES: &[&str] = &[
     "xfsprogs",
     "zstd",
     "initramfs-tools",
-    "grub-pc",
     "linux-image-cloud-amd64",
     "libcap2-bin",
     "attr",
     "acl",
     "iputils-ping",
 ];
+
+/// The boot loader, and what its disk needs.
+fn loader_packages(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::BiosLvm => &["grub-pc"],
+        Kind::Uefi => &["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "dosfstools"],
+    }
+}
 
 /// Not needed to boot, and slow to unpack, read and compare.
 const TRIMMED: &[&str] = &[
@@ -45,7 +52,7 @@ const TRIMMED: &[&str] = &[
 const INSTALL_LIMIT: Duration = Duration::from_secs(1500);
 
 /// Installs Debian into a folder under `work`, with the packages kept in `debs` from earlier runs.
-pub(super) fn make(work: &Path, debs: &Path) -> Result<PathBuf> {
+pub(super) fn make(kind: Kind, work: &Path, debs: &Path) -> Result<PathBuf> {
     fs::create_dir_all(debs).context("creating the package cache")?;
     let root = work.join("root");
     let mut command = Command::new(MMDEBSTRAP)
@@ -54,7 +61,7 @@ pub(super) fn make(work: &Path, debs: &Path) -> Result<PathBuf> {
         .arg("--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"")
         .arg(format!("--setup-hook=sync-in {} /var/cache/apt/archives", debs.display()))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
-        .arg(format!("--include={}", PACKAGES.join(",")));
+        .arg(format!("--include={}", [PACKAGES, loader_packages(kind)].concat().join(",")));
     for option in TRIMMED {
         command = command.arg(format!("--dpkgopt={option}"));
     }

@@ -7,13 +7,14 @@ mod clone;
 mod power;
 mod pull;
 mod refusals;
+mod uefi;
 mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use sysclone_tests::golden::Golden;
+use sysclone_tests::golden::{Golden, Kind};
 use sysclone_tests::lab::Network;
 use sysclone_tests::site::{Programs, Site};
 use sysclone_tests::steps::Steps;
@@ -45,6 +46,7 @@ const CASES: &[Case] = &[
     ("a machine that is reset in its pull goes on where it was", pull::reset),
     ("a clone whose pull was interrupted boots from its own disk", clone::boot),
     ("a disk that took the place of a half installed one is left alone", pull::exchanged_disk),
+    ("a UEFI golden client is captured and cloned under Secure Boot", uefi::clone_under_secure_boot),
 ];
 
 fn main() -> ExitCode {
@@ -76,7 +78,9 @@ fn run() -> Result<usize> {
     let steps = Steps::default();
     let golden = steps.run("preparing the golden client's disk", || {
         let builder = PathBuf::from(env!("CARGO_BIN_EXE_xtask"));
-        Golden::prepare(&path("SYSCLONE_LAB_CACHE")?, &builder, |text| steps.say(&format!("  {text}")))
+        Golden::prepare(Kind::BiosLvm, &path("SYSCLONE_LAB_CACHE")?, &builder, |text| {
+            steps.say(&format!("  {text}"))
+        })
     })?;
     let network = Network::new()?;
     let site = Site::start(&network, &programs, &golden.identity(), &logs)?;

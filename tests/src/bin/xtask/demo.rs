@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sysclone_tests::cycle;
-use sysclone_tests::golden::Golden;
+use sysclone_tests::golden::{Golden, Kind};
 use sysclone_tests::lab::{Bus, Disk, Network};
 use sysclone_tests::site::{Programs, Site};
 use sysclone_tests::steps::Steps;
@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn clone_one(steps: &Steps, programs: &Programs, folder: &Path) -> Result<()> {
     let golden = steps.run("preparing the golden client's disk", || {
-        Golden::prepare(&build::cache_dir(), &std::env::current_exe()?, |text| {
+        Golden::prepare(Kind::BiosLvm, &build::cache_dir(), &std::env::current_exe()?, |text| {
             steps.say(&format!("  {text}"))
         })
     })?;

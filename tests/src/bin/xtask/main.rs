@@ -31,6 +31,8 @@ enum Task {
     /// Make the golden client (started by the others in a mount namespace of its own).
     #[command(hide = true)]
     GoldenBuild {
+        /// Which one.
+        kind: golden::Kind,
         /// Where to put it.
         folder: PathBuf,
         /// Where downloaded packages are kept.
@@ -55,6 +57,6 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Test => test::run(),
         Task::E2e => test::e2e(),
-        Task::GoldenBuild { folder, debs } => golden::build(&folder, &debs),
+        Task::GoldenBuild { kind, folder, debs } => golden::build(kind, &folder, &debs),
     }
 }
