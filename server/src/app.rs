@@ -34,6 +34,8 @@ pub struct App {
     pub progress: Progress,
     /// Captures under way.
     pub captures: Captures,
+    /// Held by a check or a collection of the store.
+    pub image_work: tokio::sync::Mutex<()>,
     /// Events that repeat.
     pub said: Said,
     /// Home directory of ipmitool.

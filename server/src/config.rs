@@ -103,6 +103,14 @@ impl Default for Ssh {
     }
 }
 
+impl Config {
+    /// The image store.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.state_dir.join("store")
+    }
+}
+
 impl Listen {
     /// Where agents reach the server.
     #[must_use]

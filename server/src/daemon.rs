@@ -79,7 +79,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
     let keys = Keys::load_or_create(&config.state_dir.join("keys"))?;
     let boot_files = BootFiles::load(&config.boot_dir, &keys)
         .with_context(|| format!("loading boot files (boot_dir in {})", config.path.display()))?;
-    let store = Store::open(&config.state_dir.join("store")).context("opening the image store")?;
+    let store = Store::open(&config.store_dir()).context("opening the image store")?;
     let db = Db::open(&config.state_dir.join("sysclone.db"), &keys.attributes).await?;
     let known = Arc::new(Known::load(&db, config.listen.address).await?);
     let ipmi_home = make_home(&config.state_dir).context("preparing a home directory for ipmitool")?;
@@ -92,6 +92,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
         boot_files,
         progress: Progress::default(),
         captures: Captures::default(),
+        image_work: tokio::sync::Mutex::default(),
         said: Said::default(),
         ipmi_home,
         cancel,

@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
 //! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
-//! [`capture`] and [`power`]; what must last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
+//! [`capture`], [`images`] and [`power`]; what must last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
 
 pub mod api;
 pub mod app;
@@ -19,6 +19,7 @@ mod dhcp_events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod http;
+pub mod images;
 pub mod noderange;
 pub mod power;
 pub mod said;

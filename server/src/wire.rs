@@ -10,6 +10,10 @@
 //! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |
 //! | `POST /api/v1/power` | [`power::PowerRequest`] → lines of [`power::NodeAnswer`] |
 //! | `POST /api/v1/rinstall` | [`power::InstallRequest`] → lines of [`power::NodeAnswer`], one for each step of a node |
+//! | `GET /api/v1/images?name=a` | → `Vec<`[`ImageLine`]`>`, every generation, oldest first |
+//! | `POST /api/v1/images` | [`ImageChange`] → [`ImageChanged`] |
+//! | `GET /api/v1/images/{image}` | → [`ImageAccess`]; root only |
+//! | `POST /api/v1/images/work` | [`ImageWork`] → lines of [`ImageWorkLine`] |
 //! | `GET /api/v1/events?after=N&nodes=a,b&follow=true` | → lines of [`EventRecord`]; `follow` keeps the stream open |
 //!
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
@@ -290,4 +294,138 @@ pub struct EventRecord {
     pub kind: String,
     /// One sentence for people.
     pub text: String,
+}
+
+/// One generation of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageLine {
+    /// `name@generation`.
+    pub image: String,
+    /// Whether the image's name alone means this one.
+    pub newest: bool,
+    /// When the capture began, RFC 3339 UTC, by the golden client's clock.
+    pub captured_at: String,
+    /// Host name of the golden client.
+    pub source: String,
+    /// Operating system, as it calls itself.
+    pub os: String,
+    /// Architecture.
+    pub arch: String,
+    /// Names in it.
+    pub entries: u64,
+    /// Sum of the sizes of its files, holes counted.
+    pub bytes: u64,
+    /// Bytes of the packs that it uses, others may use them too.
+    pub stored_bytes: u64,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// A change to what points at generations.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum ImageChange {
+    /// Puts a tag on a generation.
+    Tag {
+        /// `name`, `name@generation` or `name@tag`.
+        image: String,
+        /// The tag.
+        tag: String,
+    },
+    /// Takes a tag off.
+    Untag {
+        /// The image's name.
+        image: String,
+        /// The tag.
+        tag: String,
+    },
+    /// Makes the content of an older generation the newest again.
+    Rollback {
+        /// `name@generation` or `name@tag`.
+        image: String,
+    },
+    /// Removes a generation, or with `all` every generation of an image.
+    Remove {
+        /// `name@generation`, `name@tag`, or the name with `all`.
+        image: String,
+        /// Every generation.
+        all: bool,
+    },
+}
+
+/// What was done, in one sentence.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageChanged {
+    /// The sentence.
+    pub text: String,
+}
+
+/// Everything that reads one generation: for root only, because an image holds `/etc/shadow`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageAccess {
+    /// `name@generation`.
+    pub image: String,
+    /// The signed manifest, base64.
+    pub manifest: String,
+    /// Public key that it is signed with, base64.
+    pub manifest_key: String,
+    /// The image's key, base64.
+    pub image_key: sysclone_protocol::names::Secret,
+    /// Directory of the store on this machine.
+    pub store: String,
+}
+
+/// Work on the store that takes a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "work")]
+pub enum ImageWork {
+    /// Reads all of one generation.
+    Verify {
+        /// `name`, `name@generation` or `name@tag`.
+        image: String,
+    },
+    /// Reads everything.
+    Fsck {
+        /// Move bad packs to where nobody is served from.
+        quarantine: bool,
+        /// A store directory that good packs are taken from; bad ones are moved away then.
+        repair_from: Option<String>,
+    },
+    /// Frees what nothing names.
+    Gc {
+        /// Only say what would be done.
+        dry_run: bool,
+    },
+}
+
+/// One line of the answer to [`ImageWork`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "line")]
+pub enum ImageWorkLine {
+    /// How far it is.
+    Progress {
+        /// Packs read.
+        packs: u64,
+        /// Bytes read.
+        bytes: u64,
+    },
+    /// One finding.
+    Finding {
+        /// One sentence.
+        text: String,
+    },
+    /// The end.
+    Finished {
+        /// One sentence.
+        text: String,
+        /// Whether all is well.
+        good: bool,
+    },
+    /// It could not be done.
+    Failed {
+        /// One line, outermost first.
+        reason: String,
+    },
 }

@@ -13,10 +13,20 @@ pub(super) fn render(entry: &Entry) -> String {
     format!("#{}\n{body}", entry.headline)
 }
 
-/// `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order.
+/// On BIOS `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order. UEFI
+/// takes it for a success and shows its setup, so there GRUB starts what the firmware would start from a disk.
 fn local() -> String {
-    "exit\n".to_owned()
+    format!(
+        "if [ \"$grub_platform\" = efi ]; then\n  \
+           search --no-floppy --file --set=esp {REMOVABLE}\n  \
+           if chainloader ($esp){REMOVABLE}; then boot; fi\n\
+         fi\n\
+         exit\n"
+    )
 }
+
+/// What UEFI starts from every disk (specification 2.10, section 3.5.1.1); every clone has it.
+const REMOVABLE: &str = "/EFI/BOOT/BOOTX64.EFI";
 
 /// The core image that was booted on BIOS, as image-builder publishes it.
 const CORE: &str = "(tftp)/grub2/i386-pc/core.0";

@@ -14,9 +14,10 @@ pub(super) fn render(entry: &Entry) -> String {
     format!("#!ipxe\n#{}\n{body}", entry.headline)
 }
 
-/// `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order.
+/// `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order; UEFI does so
+/// after a failure only.
 fn local() -> String {
-    "exit\n".to_owned()
+    "iseq ${platform} efi && exit 1 || exit\n".to_owned()
 }
 
 /// Whatever fails, nothing half-fetched is started: the images are dropped and after a pause the script is fetched

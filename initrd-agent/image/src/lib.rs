@@ -8,7 +8,9 @@
 mod apply;
 mod capture;
 mod chunk;
+mod content;
 mod crypt;
+mod diff;
 mod entry;
 mod exclude;
 mod fiemap;
@@ -20,12 +22,15 @@ mod manifest;
 mod pack;
 pub mod sign;
 mod store;
+mod tables;
 mod tree;
 mod walk;
 
 pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, Before, apply};
 pub use capture::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, capture};
+pub use content::read_file;
 pub use crypt::{ImageKey, KeyError};
+pub use diff::{Change, Diff, Difference, diff};
 pub use entry::{Content, Entry, EntryKind, Extent, FileData, InodeFlags, Meta, Origin, Time, Xattr};
 pub use exclude::{ExcludeError, Excludes, VOLATILE};
 pub use id::{ChunkHash, IdError, PackId};

@@ -24,6 +24,23 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     }
 }
 
+/// Root, who can read everything on this machine anyway.
+pub(super) struct Root;
+
+impl<S: Sync> FromRequestParts<S> for Root {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        match parts.extensions.get::<Peer>() {
+            Some(Peer::Local(user)) if user.uid == 0 => Ok(Self),
+            Some(Peer::Local(_) | Peer::Network(_)) | None => Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "an image holds the golden client's secrets: its content is for root only",
+            )),
+        }
+    }
+}
+
 /// The account's name in `/etc/passwd`; accounts from a directory service stay numbers.
 fn account(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -73,6 +73,19 @@ impl Console {
         written(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()))
     }
 
+    /// Writes bytes as they are; [`Console::flush`] ends them.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    /// Sends on what was written.
+    ///
+    /// # Errors
+    /// [`Closed`] when nobody reads it any more.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        written(self.out.flush())
+    }
+
     /// Writes a line of data, without control characters.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod client;
 mod console;
 mod define;
 mod events;
+mod image;
 mod interrupt;
 mod links;
 mod list;
@@ -76,6 +77,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Rinstall(args) => rinstall::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
+        Verb::Image(args) => image::run(&args.verb, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),
     }
 }

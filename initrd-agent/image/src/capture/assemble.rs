@@ -17,7 +17,7 @@ const FRAME_BYTES: usize = 1 << 20;
 
 /// The chunk, frame and pack tables of a capture in progress.
 ///
-/// Indices do not change while the capture runs; [`super::tables`] drops what ended up unused.
+/// Indices do not change while the capture runs; [`crate::tables`] drops what ended up unused.
 pub(super) struct Assembler<'a> {
     key: &'a ImageKey,
     pub chunks: Vec<Chunk>,

@@ -7,7 +7,6 @@ mod pipeline;
 mod read;
 mod run;
 mod still;
-mod tables;
 mod unchanged;
 mod work;
 

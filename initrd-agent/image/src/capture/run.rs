@@ -13,12 +13,13 @@ use crossbeam_channel::{Receiver, bounded, unbounded};
 use super::assemble::Assembler;
 use super::pipeline::{FileContent, Pipeline, Threads};
 use super::unchanged::Unchanged;
-use super::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, entries, tables, work};
+use super::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress, entries, work};
 use crate::exclude::Excludes;
 use crate::id::PackId;
 use crate::inode::Status;
 use crate::manifest::{Header, Manifest, Notice};
 use crate::pack::PackSink;
+use crate::tables::compact;
 use crate::tree::{Directories, open_root};
 use crate::walk::{Node, NodeKind, Scope, walk};
 
@@ -52,7 +53,7 @@ pub fn capture(
         return Err(CaptureError::Inconsistent(inconsistent));
     }
     let mut entries = entries::entries(walked.nodes, contents)?;
-    let (chunks, frames, packs) = tables::compact(&mut entries, tables);
+    let (chunks, frames, packs) = compact(&mut entries, (tables.chunks, tables.frames, tables.packs));
     let header = Header {
         inconsistent,
         skipped: sorted(walked.skipped),

@@ -6,6 +6,7 @@
 
 mod check;
 mod codec;
+mod subtree;
 mod without;
 
 use serde::{Deserialize, Serialize};

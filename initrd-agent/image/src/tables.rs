@@ -1,26 +1,28 @@
 //! Makes the manifest's tables: only chunks that a file uses, only frames that hold one, only packs that hold those.
 
-use super::assemble::Assembler;
 use crate::entry::{Content, Entry, EntryKind};
 use crate::manifest::{Chunk, Frame, Pack};
 
 /// Drops unused records and changes the entries' chunk indices to the new ones. Order is kept.
-pub(super) fn compact(entries: &mut [Entry], tables: Assembler<'_>) -> (Vec<Chunk>, Vec<Frame>, Vec<Pack>) {
-    let mut used = vec![false; tables.chunks.len()];
+pub(crate) fn compact(
+    entries: &mut [Entry],
+    (chunks, frames, packs): (Vec<Chunk>, Vec<Frame>, Vec<Pack>),
+) -> (Vec<Chunk>, Vec<Frame>, Vec<Pack>) {
+    let mut used = vec![false; chunks.len()];
     for chunk in chunk_indices(entries) {
         used[*chunk as usize] = true;
     }
-    let (chunks, new_chunk) = keep(tables.chunks, &used);
-    let mut used = vec![false; tables.frames.len()];
+    let (chunks, new_chunk) = keep(chunks, &used);
+    let mut used = vec![false; frames.len()];
     for chunk in &chunks {
         used[chunk.frame as usize] = true;
     }
-    let (frames, new_frame) = keep(tables.frames, &used);
-    let mut used = vec![false; tables.packs.len()];
+    let (frames, new_frame) = keep(frames, &used);
+    let mut used = vec![false; packs.len()];
     for frame in &frames {
         used[frame.pack as usize] = true;
     }
-    let (packs, new_pack) = keep(tables.packs, &used);
+    let (packs, new_pack) = keep(packs, &used);
     for chunk in chunk_indices(entries) {
         *chunk = new_chunk[*chunk as usize];
     }

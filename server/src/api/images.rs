@@ -1,0 +1,90 @@
+//! Images, as [`crate::wire`] lists the calls.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::agent::body;
+use super::error::ApiError;
+use super::events::lines;
+use super::user::{Actor, Root};
+use crate::app::App;
+use crate::images::{self, ImageError};
+use crate::wire::{ImageAccess, ImageChange, ImageChanged, ImageLine, ImageWork};
+
+/// Lines between the work and its reader.
+const WAITING: usize = 64;
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    name: Option<String>,
+}
+
+/// `GET images`.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    _actor: Actor,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<ImageLine>>, ApiError> {
+    Ok(Json(images::list(&app, query.name.as_deref()).await?))
+}
+
+/// `POST images`.
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    request: Result<Json<ImageChange>, JsonRejection>,
+) -> Result<Json<ImageChanged>, ApiError> {
+    let request = body(request)?;
+    let owned = Arc::clone(&app);
+    Ok(Json(app.to_the_end(async move { images::change(&owned, request, &actor.0).await }).await?))
+}
+
+/// `GET images/{image}`.
+pub(super) async fn access(
+    State(app): State<Arc<App>>,
+    _root: Root,
+    Path(image): Path<String>,
+) -> Result<Json<ImageAccess>, ApiError> {
+    Ok(Json(images::access(&app, &image).await?))
+}
+
+/// `POST images/work`.
+pub(super) async fn work(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    request: Result<Json<ImageWork>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let request = body(request)?;
+    let (lines, answer) = lines();
+    let (progress, mut received) = mpsc::channel(WAITING);
+    let owned = Arc::clone(&app);
+    app.tasks.spawn(async move { images::run_work(&owned, request, &actor.0, progress).await });
+    app.tasks.spawn(async move {
+        while let Some(line) = received.recv().await {
+            if !lines.send(&line).await {
+                return;
+            }
+        }
+    });
+    Ok(answer)
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Store(error) => error.into(),
+            ImageError::Db(error) => error.into(),
+            ImageError::Name(_) | ImageError::Invalid(_) => Self::invalid(error.to_string()),
+            ImageError::Key(_) | ImageError::BrokenOff => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::new(error)))
+            }
+        }
+    }
+}
