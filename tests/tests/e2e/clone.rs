@@ -29,6 +29,7 @@ const EXPECTED: &[&str] = &[
     "/boot/grub/i386-pc/load.cfg",
     // Which disk GRUB is to be installed on at its next upgrade.
     "/var/cache/debconf/config.dat*",
+    "/var/cache/debconf/templates.dat*",
 ];
 
 /// An installation with everything in it, on a busy machine.
