@@ -18,6 +18,9 @@ use super::fields::{BootOrder, BootState, PowerState, Switch};
 /// QEMU answers at once, or not at all.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How often QEMU is asked whether a reset is done, which takes it milliseconds.
+const POLL: Duration = Duration::from_millis(20);
+
 /// Where QEMU keeps the devices of a machine.
 const DEVICES: [&str; 2] = ["/machine/peripheral", "/machine/peripheral-anon"];
 
@@ -65,7 +68,22 @@ impl Qemu {
         for command in commands {
             self.execute(command, json!({})).await?;
         }
+        if switch == Switch::Off {
+            self.wait_off().await?;
+        }
         Ok(())
+    }
+
+    /// A reset is done some time after it was answered.
+    async fn wait_off(&mut self) -> Result<(), PowerError> {
+        let wait = async {
+            while self.state().await? != PowerState::Off {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        let late = PowerError::TimeLimit { seconds: LIMIT.as_secs() };
+        tokio::time::timeout(LIMIT, wait).await.unwrap_or(Err(late))
     }
 
     pub(super) async fn boot_order(&mut self) -> Result<BootState, PowerError> {

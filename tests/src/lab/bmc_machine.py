@@ -22,6 +22,7 @@ class Qemu:
         self.socket.connect(path)
         self.lines = self.socket.makefile("rw")
         self.lines.readline()
+        self.events = []
         self.do("qmp_capabilities")
 
     def do(self, command, **arguments):
@@ -33,10 +34,11 @@ class Qemu:
                 sys.exit(f"{command}: {answer['error']}")
             if "return" in answer:
                 return answer["return"]
+            self.events.append(answer.get("event"))
 
     def wait_for(self, event):
-        while json.loads(self.lines.readline()).get("event") != event:
-            pass
+        while event not in self.events:
+            self.events.append(json.loads(self.lines.readline()).get("event"))
 
     def is_on(self):
         return self.do("query-status")["status"] == "running"
@@ -57,8 +59,7 @@ def restart(qemu, once):
     for index, card in enumerate(cards):
         qemu.place(card, index)
     qemu.do("stop")
-    qemu.lines.write(json.dumps({"execute": "system_reset"}) + "\n")
-    qemu.lines.flush()
+    qemu.do("system_reset")
     qemu.wait_for("RESET")
     for index, card in enumerate(cards):
         qemu.place(card, 20 + index)
