@@ -23,6 +23,7 @@ use crate::db::{Db, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
 use crate::http::{plain_router, serve_tcp, serve_tls, serve_unix};
+use crate::images::collect_daily;
 use crate::power::make_home;
 use crate::said::Said;
 use crate::sockets::{Sockets, check_address};
@@ -119,6 +120,7 @@ fn serve(app: &Arc<App>, sockets: Sockets) -> Result<()> {
             }
         });
     }
+    tasks.spawn(collect_daily(Arc::clone(app)));
     if let Some(dhcp) = sockets.dhcp {
         tasks.spawn(dhcp.run(cancel.clone()));
     }

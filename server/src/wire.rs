@@ -21,6 +21,7 @@
 pub mod power;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sysclone_protocol::agent::{CaptureReply, Phase};
@@ -393,10 +394,33 @@ pub enum ImageWork {
         /// A store directory that good packs are taken from; bad ones are moved away then.
         repair_from: Option<String>,
     },
-    /// Frees what nothing names.
+    /// Removes generations that the osimage's `keep` lets go, and frees what nothing names.
     Gc {
         /// Only say what would be done.
         dry_run: bool,
+        /// Rewrite packs of which less than so many percent are used.
+        #[serde(default)]
+        repack: Option<u8>,
+    },
+    /// Writes generations into one file.
+    Export {
+        /// `name`, `name@generation` or `name@tag`; the name with `all`.
+        image: String,
+        /// Every generation.
+        all: bool,
+        /// The file, which must not be there; an absolute path on the server.
+        file: PathBuf,
+        /// Whether the image's key goes into it.
+        with_key: bool,
+    },
+    /// Takes generations from an exported file.
+    Import {
+        /// The file, an absolute path on the server.
+        file: PathBuf,
+        /// Name that the image gets; else that which it had.
+        name: Option<String>,
+        /// Public key, base64, of the server that exported it, when that is another one.
+        trust: Option<String>,
     },
 }
 
@@ -406,10 +430,10 @@ pub enum ImageWork {
 pub enum ImageWorkLine {
     /// How far it is.
     Progress {
-        /// Packs read.
-        packs: u64,
-        /// Bytes read.
+        /// Bytes of packs done.
         bytes: u64,
+        /// Bytes in all, when that is known.
+        of: Option<u64>,
     },
     /// One finding.
     Finding {

@@ -55,10 +55,10 @@ pub(super) async fn access(
     Ok(Json(images::access(&app, &image).await?))
 }
 
-/// `POST images/work`.
+/// `POST images/work`. It names files of this machine, which the daemon reads and writes as root.
 pub(super) async fn work(
     State(app): State<Arc<App>>,
-    actor: Actor,
+    (_root, actor): (Root, Actor),
     request: Result<Json<ImageWork>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let request = body(request)?;
@@ -82,7 +82,7 @@ impl From<ImageError> for ApiError {
             ImageError::Store(error) => error.into(),
             ImageError::Db(error) => error.into(),
             ImageError::Name(_) | ImageError::Invalid(_) => Self::invalid(error.to_string()),
-            ImageError::Key(_) | ImageError::BrokenOff => {
+            ImageError::Key(_) | ImageError::File { .. } | ImageError::BrokenOff => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::new(error)))
             }
         }

@@ -35,7 +35,7 @@ impl<S: Sync> FromRequestParts<S> for Root {
             Some(Peer::Local(user)) if user.uid == 0 => Ok(Self),
             Some(Peer::Local(_) | Peer::Network(_)) | None => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
-                "an image holds the golden client's secrets: its content is for root only",
+                "an image holds the golden client's secrets: its content and the store are for root only",
             )),
         }
     }

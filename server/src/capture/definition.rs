@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use sysclone_image::{Header, OsIdentity, StoreError};
 use sysclone_protocol::agent::CaptureReply;
+use sysclone_protocol::names::ImageName;
 
 use super::CaptureError;
 use super::registry::{Capturing, Finished};
 use crate::app::App;
-use crate::db::{Attributes, NewEvent};
+use crate::db::{Attributes, DbError, NewEvent, Tx};
 use crate::deploy::DeployError;
 use crate::wire::ObjectType;
 
@@ -36,13 +37,8 @@ pub async fn finish_capture(
         Ok(header) => header.map_err(unreadable)?,
         Err(error) => return Err(DeployError::Refused(format!("internal error: {error}"))),
     };
-    let name = capturing.image.as_str();
-    let directory = app.config.state_dir.join("store/manifests").join(name);
     let mut tx = app.db.write().await?;
-    let present = tx.objects(ObjectType::Osimage, Some(&[name.to_owned()])).await?.remove(name);
-    let created = present.is_none();
-    let attributes = attributes(present.unwrap_or_default(), &header, &directory.display().to_string());
-    tx.put_object(ObjectType::Osimage, name, &attributes).await?;
+    let created = put_definition(app, &mut tx, (&capturing.image, &header)).await?;
     if capturing.finished.get().is_none() {
         let text = finished_text(capturing, reply, &header);
         let node = Some(capturing.node.as_str());
@@ -52,6 +48,31 @@ pub async fn finish_capture(
     // Set already when the manifest was handed in twice.
     let _ = capturing.finished.set(Finished { reply: reply.clone(), created });
     Ok(())
+}
+
+/// Makes or renews the osimage definition of an image whose newest generation has this header.
+///
+/// # Errors
+/// The database failed.
+pub async fn define_image(app: &App, image: &ImageName, header: &Header) -> Result<(), DbError> {
+    let mut tx = app.db.write().await?;
+    put_definition(app, &mut tx, (image, header)).await?;
+    tx.commit().await
+}
+
+/// Answers whether it is new.
+async fn put_definition(
+    app: &App,
+    tx: &mut Tx<'_>,
+    (image, header): (&ImageName, &Header),
+) -> Result<bool, DbError> {
+    let name = image.as_str();
+    let directory = app.config.store_dir().join("manifests").join(name);
+    let present = tx.objects(ObjectType::Osimage, Some(&[name.to_owned()])).await?.remove(name);
+    let created = present.is_none();
+    let attributes = attributes(present.unwrap_or_default(), header, &directory.display().to_string());
+    tx.put_object(ObjectType::Osimage, name, &attributes).await?;
+    Ok(created)
 }
 
 fn unreadable(error: StoreError) -> DeployError {

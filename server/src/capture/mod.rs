@@ -8,7 +8,7 @@ mod registry;
 mod run;
 mod ssh;
 
-pub use definition::{finish_capture, osvers};
+pub use definition::{define_image, finish_capture, osvers};
 pub(crate) use known_hosts::remember_host_keys;
 pub use registry::{Captures, Capturing};
 pub use run::run_capture;

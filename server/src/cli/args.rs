@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{power, rinstall};
+use super::{image, power, rinstall};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -70,7 +70,7 @@ pub(super) enum Verb {
     Watch(Watch),
     /// Look at captured images, tag them, go back to them, remove and check them
     #[command(version, disable_version_flag = true, arg_required_else_help = true)]
-    Image(Image),
+    Image(image::Image),
     /// Make links to this program, so that the verbs can be typed by their own names
     #[command(after_help = LINKS_EXAMPLES)]
     InstallLinks(InstallLinks),
@@ -254,181 +254,6 @@ pub(super) struct Watch {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Image {
-    #[command(subcommand)]
-    pub(super) verb: ImageVerb,
-}
-
-/// What can be done with images. IMAGE is NAME (the newest generation), NAME@7 or NAME@TAG.
-#[derive(Debug, Subcommand)]
-pub(super) enum ImageVerb {
-    /// List images
-    List(ImageList),
-    /// List the generations of an image
-    #[command(after_help = HISTORY_EXAMPLES)]
-    History(ImageHistory),
-    /// Show everything about a generation but its files
-    Show(OneImage),
-    /// List a directory of an image
-    #[command(after_help = LS_EXAMPLES)]
-    Ls(ImageLs),
-    /// Print a file of an image
-    #[command(after_help = CAT_EXAMPLES)]
-    Cat(ImagePath),
-    /// Write a directory or file of an image somewhere, with all its metadata
-    #[command(after_help = CHECKOUT_EXAMPLES)]
-    Checkout(ImageCheckout),
-    /// Show what differs between two generations
-    #[command(after_help = DIFF_EXAMPLES)]
-    Diff(ImageDiff),
-    /// Put a tag on a generation, or take one off
-    #[command(after_help = TAG_EXAMPLES)]
-    Tag(ImageTag),
-    /// Make the content of an older generation the newest again
-    #[command(after_help = ROLLBACK_EXAMPLES)]
-    Rollback(OneImage),
-    /// Remove generations
-    #[command(after_help = RM_EXAMPLES)]
-    Rm(ImageRm),
-    /// Read all packs of a generation and check them
-    Verify(OneImage),
-    /// Read the whole store and check it
-    #[command(after_help = FSCK_EXAMPLES)]
-    Fsck(ImageFsck),
-    /// Free the space of what nothing names any more
-    Gc(ImageGc),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageList {
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageHistory {
-    /// The image
-    #[arg(value_name = "NAME")]
-    pub(super) name: String,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct OneImage {
-    /// The generation
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageLs {
-    /// The generation
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    /// Directory or file in it
-    #[arg(value_name = "PATH", default_value = "/")]
-    pub(super) path: String,
-    /// Type, mode, owner, group, size, time
-    #[arg(short, long)]
-    pub(super) long: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImagePath {
-    /// The generation
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    /// File in it
-    #[arg(value_name = "PATH")]
-    pub(super) path: String,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageCheckout {
-    /// The generation
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    /// Directory or file in it
-    #[arg(value_name = "PATH")]
-    pub(super) path: String,
-    /// Where to: a new or empty directory
-    #[arg(value_name = "DIRECTORY")]
-    pub(super) directory: PathBuf,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageDiff {
-    /// The generation before
-    #[arg(value_name = "OLD")]
-    pub(super) old: String,
-    /// The generation after
-    #[arg(value_name = "NEW")]
-    pub(super) new: String,
-    /// Only count
-    #[arg(long)]
-    pub(super) stat: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageTag {
-    /// The generation; the image's name with --delete
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    /// The tag
-    #[arg(value_name = "TAG")]
-    pub(super) tag: String,
-    /// Take the tag off
-    #[arg(short, long)]
-    pub(super) delete: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageRm {
-    /// The generation; the image's name with --all
-    #[arg(value_name = "IMAGE")]
-    pub(super) image: String,
-    /// Every generation of the image
-    #[arg(long)]
-    pub(super) all: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageFsck {
-    /// Move bad packs away, so that nobody is served from them and the next capture sends them again
-    #[arg(long)]
-    pub(super) quarantine: bool,
-    /// Take good packs from another store's directory; moves bad ones away first
-    #[arg(long, value_name = "STORE")]
-    pub(super) repair_from: Option<String>,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ImageGc {
-    /// Only say what would be done
-    #[arg(short = 'n', long)]
-    pub(super) dry_run: bool,
-    #[command(flatten)]
-    pub(super) common: Common,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct InstallLinks {
     /// Directory for the links
     #[arg(value_name = "DIRECTORY")]
@@ -507,54 +332,6 @@ Examples:
   sysclone watch rack[1-4]
   sysclone watch all --timeout 1h && echo all booted
 Exit status: 0 all booted, 1 a node failed or the time is over, 2 wrong usage.";
-
-const HISTORY_EXAMPLES: &str = "\
-Examples:
-  sysclone image history compute
-  sysclone image history compute --json";
-
-const LS_EXAMPLES: &str = "\
-Examples:
-  sysclone image ls compute
-  sysclone image ls -l compute@3 /etc/ssh";
-
-const CAT_EXAMPLES: &str = "\
-Examples:
-  sysclone image cat compute /etc/fstab
-  sysclone image cat compute@stable /boot/vmlinuz-6.1.0 > vmlinuz";
-
-const CHECKOUT_EXAMPLES: &str = "\
-Examples:
-  sysclone image checkout compute@3 /etc /root/etc-of-3
-  sysclone image checkout compute / /mnt/tree";
-
-const DIFF_EXAMPLES: &str = "\
-Examples:
-  sysclone image diff compute@3 compute
-  sysclone image diff --stat compute@stable compute
-The first letter of a line: A added, D removed, M content, m metadata only, T type, R renamed.";
-
-const TAG_EXAMPLES: &str = "\
-Examples:
-  sysclone image tag compute@7 stable
-  nodeset rack1 osimage=compute@stable
-  sysclone image tag --delete compute stable";
-
-const ROLLBACK_EXAMPLES: &str = "\
-Examples:
-  sysclone image rollback compute@5     its content becomes a new generation; nothing is lost";
-
-const RM_EXAMPLES: &str = "\
-Examples:
-  sysclone image rm compute@2
-  sysclone image rm --all old && sysclone image gc";
-
-const FSCK_EXAMPLES: &str = "\
-Examples:
-  sysclone image fsck
-  sysclone image fsck --quarantine && imgcapture golden -t sysclone -o compute
-  sysclone image fsck --repair-from /mnt/backup/store
-Exit status: 0 all good, 1 damage, 2 wrong usage.";
 
 const LINKS_EXAMPLES: &str = "\
 Examples:

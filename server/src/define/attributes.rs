@@ -98,6 +98,7 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
         match kind {
             ObjectType::Node => node_problem(attr, value),
             ObjectType::Network => network_problem(attr, value),
+            ObjectType::Osimage if attr == "keep" => crate::images::parse_keep(value).err(),
             ObjectType::Site => network_problem(attr, value).or_else(|| site_problem(attr, value)),
             _ => None,
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sysclone_image::StoreError;
 use sysclone_protocol::names::{ImageName, ImageRef, TagName};
 
-use super::{ImageError, blocking, selector};
+use super::{ImageError, blocking, image_key, selector};
 use crate::app::App;
 use crate::wire::{ImageAccess, ImageLine};
 
@@ -93,9 +93,7 @@ pub async fn access(app: &Arc<App>, image: &str) -> Result<ImageAccess, ImageErr
     blocking(move || {
         let image = app.store.resolve(&selector)?;
         let sealed = app.store.manifest_bytes(&image.name, image.generation)?;
-        let key = app.keys.image_key(&image.name)?.ok_or_else(|| {
-            ImageError::Invalid(format!("the key of image {} is not on this server", image.name))
-        })?;
+        let key = image_key(&app, &image.name)?;
         Ok(ImageAccess {
             image: image.to_string(),
             manifest: STANDARD.encode(sealed),

@@ -2,21 +2,20 @@
 //! listening does not stop it; nothing in it is worse for being done to its end.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use sysclone_image::{
-    BadPack, FsckJob, FsckReport, GcReport, GcRule, Hurt, RepairReport, Store, VerifyReport,
-};
+use sysclone_image::{BadPack, FsckJob, FsckReport, Hurt, PackDirectory, RepairReport, VerifyReport};
 use sysclone_protocol::names::ImageName;
 use tokio::sync::mpsc;
 
-use super::{ImageError, selector};
+use super::collect::collect;
+use super::transfer::{Export, export, import};
+use super::{ImageError, image_key, selector};
 use crate::app::App;
 use crate::db::NewEvent;
 use crate::wire::{ImageWork, ImageWorkLine};
 
 /// Where the lines go.
-type Listener = mpsc::Sender<ImageWorkLine>;
+pub(super) type Listener = mpsc::Sender<ImageWorkLine>;
 
 /// How many packs a list names before it only counts.
 const NAMED: usize = 20;
@@ -29,13 +28,21 @@ pub async fn run_work(app: &Arc<App>, work: ImageWork, actor: &str, listener: Li
         return;
     };
     let changes = match &work {
-        ImageWork::Verify { .. } | ImageWork::Gc { dry_run: true } => None,
+        ImageWork::Verify { .. } | ImageWork::Gc { dry_run: true, .. } => None,
         ImageWork::Fsck { .. } => Some("store-checked"),
-        ImageWork::Gc { dry_run: false } => Some("store-collected"),
+        ImageWork::Gc { dry_run: false, .. } => Some("store-collected"),
+        ImageWork::Export { .. } => Some("image-exported"),
+        ImageWork::Import { .. } => Some("image-imported"),
     };
-    let (owned, lines) = (Arc::clone(app), listener.clone());
-    let last = super::blocking(move || work_on(&owned, &work, &lines))
-        .await
+    let done = match work {
+        ImageWork::Gc { dry_run, repack } => collect(app, (dry_run, repack), listener.clone()).await,
+        ImageWork::Import { file, name, trust } => import(app, &file, (name, trust), listener.clone()).await,
+        other => {
+            let (owned, lines) = (Arc::clone(app), listener.clone());
+            super::blocking(move || work_on(&owned, &other, &lines)).await
+        }
+    };
+    let last = done
         .unwrap_or_else(|error| ImageWorkLine::Failed { reason: format!("{:#}", anyhow::Error::new(error)) });
     if let (Some(kind), ImageWorkLine::Finished { text, .. }) = (changes, &last) {
         let event = NewEvent { node: None, actor, kind, text: text.clone() };
@@ -52,9 +59,7 @@ fn work_on(app: &App, work: &ImageWork, listener: &Listener) -> Result<ImageWork
     match work {
         ImageWork::Verify { image } => {
             let image = app.store.resolve(&selector(image)?)?;
-            let key = app.keys.image_key(&image.name)?.ok_or_else(|| {
-                ImageError::Invalid(format!("the key of image {} is not on this server", image.name))
-            })?;
+            let key = image_key(app, &image.name)?;
             let report = app.store.verify(&image, &key, &app.keys.signing.verifying_key())?;
             Ok(verified(&image.to_string(), &report, &say))
         }
@@ -81,14 +86,10 @@ fn work_on(app: &App, work: &ImageWork, listener: &Listener) -> Result<ImageWork
             }
             Ok(ImageWorkLine::Finished { text, good })
         }
-        ImageWork::Gc { dry_run } => {
-            let (key, rule, now) = (app.keys.signing.verifying_key(), GcRule::default(), SystemTime::now());
-            let report = match dry_run {
-                true => app.store.plan_gc(&key, &rule, now)?,
-                false => app.store.gc(&key, &rule, now)?,
-            };
-            Ok(collected(&report, *dry_run, &say))
+        ImageWork::Export { image, all, file, with_key } => {
+            export(app, &Export { image, all: *all, file, with_key: *with_key }, listener)
         }
+        ImageWork::Gc { .. } | ImageWork::Import { .. } => unreachable!("they ask the database first"),
     }
 }
 
@@ -101,7 +102,7 @@ fn check(app: &App, quarantine: bool, listener: &Listener) -> Result<FsckReport,
         })
     };
     // A listener that is slow or gone misses some of the lines about progress.
-    let progress = |packs, bytes| drop(listener.try_send(ImageWorkLine::Progress { packs, bytes }));
+    let progress = |_packs, bytes| drop(listener.try_send(ImageWorkLine::Progress { bytes, of: None }));
     let job = FsckJob { key: &key, image_key: &image_key, quarantine, progress: &progress };
     Ok(app.store.fsck(&job)?)
 }
@@ -111,7 +112,7 @@ fn repair(app: &App, other: &std::path::Path, say: &dyn Fn(String)) -> Result<Re
     if !other.join("packs").is_dir() {
         return Err(ImageError::Invalid(format!("{} is no image store: it has no packs/", other.display())));
     }
-    let (other, key) = (Store::open(other)?, app.keys.signing.verifying_key());
+    let (other, key) = (PackDirectory::new(other), app.keys.signing.verifying_key());
     let mut all = RepairReport::default();
     for image in app.store.images()? {
         let mut done = app.store.repair_from(&image, &key, &other)?;
@@ -152,22 +153,6 @@ fn say_bad_pack(bad: &BadPack, say: &dyn Fn(String)) {
     }
 }
 
-fn collected(report: &GcReport, dry_run: bool, say: &dyn Fn(String)) -> ImageWorkLine {
-    let bytes = |packs: &[sysclone_image::StoredPack]| packs.iter().map(|pack| pack.bytes).sum::<u64>();
-    for (packs, what) in [
-        (&report.deleted, "deleted from the trash"),
-        (&report.trashed, "moved to the trash, deleted by a later run"),
-        (&report.restored, "brought back from the trash"),
-        (&report.waiting, "named by nothing and too young to go"),
-    ] {
-        if !packs.is_empty() {
-            say(format!("{} packs, {} bytes: {what}", packs.len(), bytes(packs)));
-        }
-    }
-    let (verb, freed) = (if dry_run { "would be freed" } else { "freed" }, report.freed_bytes());
-    ImageWorkLine::Finished { text: format!("{freed} bytes {verb}"), good: true }
-}
-
-fn shown(path: &[u8]) -> String {
+pub(super) fn shown(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }

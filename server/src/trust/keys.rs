@@ -73,6 +73,14 @@ impl Keys {
         ImageKey::from_base64(text.reveal()).map_err(|e| damaged(&path, &e))
     }
 
+    /// Keeps the key of an image that was made elsewhere.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep_image_key(&self, image: &ImageName, key: &ImageKey) -> Result<(), KeyFileError> {
+        load_or_make(&self.image_file(image), || Ok(key.to_base64())).map(drop)
+    }
+
     fn image_file(&self, image: &ImageName) -> PathBuf {
         self.directory.join("images").join(format!("{image}.key"))
     }

@@ -6,6 +6,7 @@ mod admin;
 mod bmc;
 mod capture;
 mod http;
+mod images;
 mod killed;
 mod life;
 mod power;

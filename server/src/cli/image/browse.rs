@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sysclone_image::{Change, Diff, Entry, EntryKind, Manifest, diff};
 
+use super::args::{ImageDiff, ImageLs, OneImage};
 use super::content::Opened;
-use crate::cli::args::{ImageDiff, ImageLs, OneImage};
 use crate::cli::client::Client;
 use crate::cli::console::{Console, Exit};
 use crate::cli::meter::{bytes, grouped};

@@ -9,9 +9,9 @@ use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sysclone_image::sign::{self, VerifyingKey};
-use sysclone_image::{ApplyJob, Before, ImageKey, Manifest, Store, apply, read_file};
+use sysclone_image::{ApplyJob, Before, ImageKey, Manifest, PackDirectory, apply, read_file};
 
-use crate::cli::args::{ImageCheckout, ImagePath};
+use super::args::{ImageCheckout, ImagePath};
 use crate::cli::client::{Client, query_value};
 use crate::cli::console::{Console, Exit};
 use crate::cli::meter::{bytes, grouped};
@@ -21,7 +21,7 @@ use crate::wire::ImageAccess;
 pub(super) struct Opened {
     pub(super) manifest: Manifest,
     key: ImageKey,
-    store: Store,
+    packs: PackDirectory,
 }
 
 impl Opened {
@@ -32,8 +32,8 @@ impl Opened {
         let signer = VerifyingKey::from_base64(&access.manifest_key).with_context(what)?;
         let manifest = sign::open(&sealed, &signer).with_context(what)?;
         let key = ImageKey::from_base64(access.image_key.reveal()).with_context(what)?;
-        let store = Store::open(Path::new(&access.store)).context("opening the image store")?;
-        Ok(Self { manifest, key, store })
+        let packs = PackDirectory::new(Path::new(&access.store));
+        Ok(Self { manifest, key, packs })
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn cat(args: &ImagePath, console: &mut Console) -> anyhow::Resu
     let opened = Opened::fetch(&Client::new(&args.common.socket), &args.image).await?;
     let index = opened.find(&args.path)?;
     let mut write = |bytes: &[u8]| console.bytes(bytes);
-    let read = read_file((&opened.manifest, &opened.key), &opened.store, index, &mut write);
+    let read = read_file((&opened.manifest, &opened.key), &opened.packs, index, &mut write);
     read.with_context(|| format!("printing {}", args.path))?;
     console.flush()?;
     Ok(Exit::Done)
@@ -59,7 +59,7 @@ pub(super) async fn checkout(args: &ImageCheckout, console: &mut Console) -> any
         fs::read_dir(&args.directory).with_context(|| format!("reading {}", args.directory.display()))?;
     ensure!(names.next().is_none(), "{} is not empty; name a new directory", args.directory.display());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let (key, source, root) = (&opened.key, &opened.store, args.directory.as_path());
+    let (key, source, root) = (&opened.key, &opened.packs, args.directory.as_path());
     let job = ApplyJob { manifest: &part, key, source, root, threads, before: Before::Nothing };
     let started = Instant::now();
     let terminal = console.err_is_terminal;

@@ -1,11 +1,18 @@
 //! sysclone image: list, browse, compare, tag, remove and check images.
 
+mod args;
 mod browse;
 mod content;
 mod listing;
 mod work;
 
-use super::args::{ImageHistory, ImageList, ImageRm, ImageTag, ImageVerb, OneImage};
+use args::{ImageExport, ImageHistory, ImageImport, ImageList, ImageRm, ImageTag, ImageVerb, OneImage};
+
+pub(super) use args::Image;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
 use super::client::{Client, query_value};
 use super::console::{Console, Exit};
 use crate::wire::{ImageChange, ImageChanged, ImageLine, ImageWork};
@@ -32,9 +39,33 @@ pub(super) async fn run(verb: &ImageVerb, console: &mut Console) -> anyhow::Resu
             work::run(&args.common, &ImageWork::Fsck { quarantine, repair_from }, console).await
         }
         ImageVerb::Gc(args) => {
-            work::run(&args.common, &ImageWork::Gc { dry_run: args.dry_run }, console).await
+            let (dry_run, repack) = (args.dry_run, args.repack);
+            work::run(&args.common, &ImageWork::Gc { dry_run, repack }, console).await
         }
+        ImageVerb::Export(args) => export(args, console).await,
+        ImageVerb::Import(args) => import(args, console).await,
     }
+}
+
+async fn export(args: &ImageExport, console: &mut Console) -> anyhow::Result<Exit> {
+    let work = ImageWork::Export {
+        image: args.image.clone(),
+        all: args.all,
+        file: absolute(&args.file)?,
+        with_key: !args.without_key,
+    };
+    work::run(&args.common, &work, console).await
+}
+
+async fn import(args: &ImageImport, console: &mut Console) -> anyhow::Result<Exit> {
+    let (name, trust) = (args.name.clone(), args.trust.clone());
+    let work = ImageWork::Import { file: absolute(&args.file)?, name, trust };
+    work::run(&args.common, &work, console).await
+}
+
+/// The daemon has another working directory.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("finding {}", path.display()))
 }
 
 async fn list(args: &ImageList, console: &mut Console) -> anyhow::Result<Exit> {

@@ -8,7 +8,7 @@ use crate::cli::args::Common;
 use crate::cli::client::Client;
 use crate::cli::console::{Console, Exit};
 use crate::cli::interrupt::unless_interrupted;
-use crate::cli::meter::{bytes, grouped};
+use crate::cli::meter::bytes;
 use crate::wire::{ImageWork, ImageWorkLine};
 
 /// What runs shorter than this shows no progress.
@@ -37,10 +37,11 @@ async fn follow(
     while let Some(line) = lines.next().await.context("contact with the daemon was lost")? {
         if json {
             console.data(&format!("{}\n", serde_json::to_string(&line)?))?;
-        } else if let ImageWorkLine::Progress { packs, bytes: read } = &line {
+        } else if let ImageWorkLine::Progress { bytes: done, of } = &line {
             if console.err_is_terminal && started.elapsed() >= QUIET {
                 status_line = true;
-                console.note(&format!("\r{} packs, {} read\x1b[K", grouped(*packs), bytes(*read)))?;
+                let of = of.map_or_else(String::new, |of| format!(" of {}", bytes(of)));
+                console.note(&format!("\r{}{of}\x1b[K", bytes(*done)))?;
             }
         } else if std::mem::take(&mut status_line) {
             console.note("\r\x1b[K")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use sysclone_image::{
     CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, OsIdentity, PackId, PackSink,
@@ -35,8 +36,11 @@ impl ImageFacts {
     pub(crate) fn make(image: &str, content: &[u8], key: &ImageKey) -> Self {
         let tree = tempfile::tempdir_in("/var/tmp").unwrap();
         std::fs::write(tree.path().join("file"), content).unwrap();
-        let options =
-            CaptureOptions { root: tree.path().to_owned(), threads: 1, ..CaptureOptions::default() };
+        Self::of_tree(image, tree.path(), key)
+    }
+
+    fn of_tree(image: &str, tree: &Path, key: &ImageKey) -> Self {
+        let options = CaptureOptions { root: tree.to_owned(), threads: 1, ..CaptureOptions::default() };
         let facts = facts(image);
         let job = CaptureJob { options, facts, parent: None, staged: Vec::new(), key };
         let mut packs = Gathered::default();
@@ -75,9 +79,16 @@ fn facts(image: &str) -> CaptureFacts {
 impl Site {
     /// Puts a generation of an image into the store of a running server, as a finished capture leaves it.
     pub(crate) fn add_image(&self, name: &str) -> ImageFacts {
+        let tree = tempfile::tempdir_in("/var/tmp").unwrap();
+        std::fs::write(tree.path().join("file"), vec![b'x'; 200_000]).unwrap();
+        self.add_image_of(name, tree.path())
+    }
+
+    /// The same with the content of a directory.
+    pub(crate) fn add_image_of(&self, name: &str, tree: &Path) -> ImageFacts {
         let keys = Keys::load_or_create(&self.path("state/keys")).unwrap();
         let image = name.parse().unwrap();
-        let made = ImageFacts::make(name, &vec![b'x'; 200_000], &keys.make_image_key(&image).unwrap());
+        let made = ImageFacts::of_tree(name, tree, &keys.make_image_key(&image).unwrap());
         let store = Store::open(&self.path("state/store")).unwrap();
         for (id, bytes) in &made.packs {
             store.put_pack(&image, id, &mut &bytes[..]).unwrap();
