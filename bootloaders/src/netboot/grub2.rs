@@ -14,12 +14,14 @@ pub(super) fn render(entry: &Entry) -> String {
 }
 
 /// On BIOS `exit` gives the machine back to its firmware, which goes on to the next device of its own boot order. UEFI
-/// takes it for a success and shows its setup, so there GRUB starts what the firmware would start from a disk.
+/// takes it for a success and shows its setup, so there GRUB starts what the firmware would start from a disk. What is
+/// started learns from `root` on which device it lies; shim looks there for what it starts itself.
 fn local() -> String {
     format!(
         "if [ \"$grub_platform\" = efi ]; then\n  \
-           search --no-floppy --file --set=esp {REMOVABLE}\n  \
-           if chainloader ($esp){REMOVABLE}; then boot; fi\n\
+           if search --no-floppy --file --set=root {REMOVABLE}; then\n    \
+             if chainloader {REMOVABLE}; then boot; fi\n  \
+           fi\n\
          fi\n\
          exit\n"
     )

@@ -1,5 +1,5 @@
-//! Power and boot order of nodes, through their BMC or their hypervisor. [`target`] reads from a node's attributes how
-//! it is reached, [`machine`] speaks to it, [`perform`] turns a verb into the steps of one node and [`run`] does many
+//! Power and boot order of nodes, through their BMC or their hypervisor. `target` reads from a node's attributes how
+//! it is reached, `machine` speaks to it, `perform` turns a verb into the steps of one node and `run` does many
 //! nodes side by side.
 
 mod error;

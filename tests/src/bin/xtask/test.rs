@@ -16,8 +16,8 @@ pub(crate) fn run() -> Result<()> {
     shell::run(&mut tools::typos()?)?;
     // The advisory database cannot be fetched everywhere; these checks need no network.
     shell::run(tools::cargo_deny()?.args(["--workspace", "check", "bans", "licenses", "sources"]))?;
-    shell::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     shell::run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    shell::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
     e2e()
 }
 
