@@ -10,6 +10,9 @@
 //! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |
 //! | `POST /api/v1/power` | [`power::PowerRequest`] → lines of [`power::NodeAnswer`] |
 //! | `POST /api/v1/rinstall` | [`power::InstallRequest`] → lines of [`power::NodeAnswer`], one for each step of a node |
+//! | `POST /api/v1/run` | [`remote::RunRequest`] → lines of [`remote::RunLine`]; root only |
+//! | `POST /api/v1/copy` | [`remote::CopyRequest`] → lines of [`power::NodeAnswer`]; root only |
+//! | `POST /api/v1/agents` | [`remote::AgentsRequest`] → lines of [`power::NodeAnswer`]; root only |
 //! | `GET /api/v1/images?name=a` | → `Vec<`[`ImageLine`]`>`, every generation, oldest first |
 //! | `POST /api/v1/images` | [`ImageChange`] → [`ImageChanged`] |
 //! | `GET /api/v1/images/{image}` | → [`ImageAccess`]; root only |
@@ -19,6 +22,7 @@
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
 
 pub mod power;
+pub mod remote;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

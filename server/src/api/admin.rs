@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::agent::body;
 use super::error::ApiError;
 use super::user::Actor;
-use super::{capture, events, images, power, secrets};
+use super::{capture, events, images, power, remote, secrets};
 use crate::app::App;
 use crate::define::apply_change;
 use crate::deploy;
@@ -35,6 +35,9 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/api/v1/capture", post(capture::capture))
         .route("/api/v1/power", post(power::power))
         .route("/api/v1/rinstall", post(power::rinstall))
+        .route("/api/v1/run", post(remote::run))
+        .route("/api/v1/copy", post(remote::copy))
+        .route("/api/v1/agents", post(remote::agents))
         .route("/api/v1/images", get(images::list).post(images::change))
         .route("/api/v1/images/work", post(images::work))
         .route("/api/v1/images/{image}", get(images::access))

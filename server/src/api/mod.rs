@@ -9,6 +9,7 @@ mod events;
 mod images;
 mod packs;
 mod power;
+mod remote;
 mod secrets;
 mod user;
 

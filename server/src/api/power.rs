@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::agent::body;
@@ -64,8 +65,9 @@ pub(super) async fn rinstall(
 
 /// Starts work whose answers become the lines of a response. When the reader goes, the work learns it from its
 /// channel and ends itself.
-pub(super) fn streamed<F>(app: &Arc<App>, work: impl FnOnce(mpsc::Sender<NodeAnswer>) -> F) -> Response
+pub(super) fn streamed<T, F>(app: &Arc<App>, work: impl FnOnce(mpsc::Sender<T>) -> F) -> Response
 where
+    T: Serialize + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let (lines, response) = lines();

@@ -2,14 +2,11 @@
 //! Packs that arrive are kept; an image generation appears only when its manifest is accepted.
 
 mod definition;
-mod known_hosts;
 mod order;
 mod registry;
 mod run;
-mod ssh;
 
 pub use definition::{define_image, finish_capture, osvers};
-pub(crate) use known_hosts::remember_host_keys;
 pub use registry::{Captures, Capturing};
 pub use run::run_capture;
 
@@ -21,7 +18,10 @@ pub(crate) enum CaptureError {
     Said(String),
     /// The golden client could not be used by ssh.
     #[error(transparent)]
-    Ssh(#[from] ssh::SshError),
+    Ssh(#[from] crate::remote::SshError),
+    /// The agent could not be put there.
+    #[error(transparent)]
+    Place(#[from] crate::remote::PlaceError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] crate::db::DbError),

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 
 use super::CaptureError;
 use super::definition::check_definition;
-use super::order::{CAPTURE, make_order, place_agent};
+use super::order::{CAPTURE, make_order};
 use super::registry::Finished;
-use super::ssh::Remote;
 use crate::app::App;
 use crate::db::NewEvent;
+use crate::remote::{Remote, place_agent};
 use crate::wire::{CaptureProgress, CaptureRequest};
 
 /// Where the lines for the administrator go. When nobody takes them any more, the capture ends.
@@ -70,7 +70,7 @@ async fn capture(
     listener: &Listener,
 ) -> Result<Finished, CaptureError> {
     let image: ImageName = request.osimage.parse().map_err(said)?;
-    let remote = remote(app, &request.node)?;
+    let remote = Remote::of(app, &request.node).map_err(said)?;
     check_definition(app, image.as_str()).await?;
     let (claim, token) = app.captures.claim(&image, &request.node, actor)?;
     let node = &request.node;
@@ -95,23 +95,6 @@ async fn capture(
 
 fn said(error: impl std::fmt::Display) -> CaptureError {
     CaptureError::Said(error.to_string())
-}
-
-fn remote(app: &App, name: &str) -> Result<Remote, CaptureError> {
-    let snapshot = app.known.now();
-    let node = snapshot
-        .node(name)
-        .ok_or_else(|| said(format!("Could not find an object named '{name}' of type 'node'.")))?
-        .map_err(said)?;
-    let ssh = &app.config.ssh;
-    Ok(Remote {
-        node: name.to_owned(),
-        host: node.ip.map_or_else(|| name.to_owned(), |ip| ip.to_string()),
-        user: ssh.user.clone(),
-        port: ssh.port,
-        identity: ssh.identity.clone(),
-        known_hosts: app.config.state_dir.join("known_hosts"),
-    })
 }
 
 /// Runs the agent and passes on what it says; an error is what it said last, or how it ended.

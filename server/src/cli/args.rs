@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{image, power, rinstall};
+use super::{image, power, remote, rinstall};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -62,6 +62,15 @@ pub(super) enum Verb {
     /// Install nodes: nodeset, boot from the network, restart
     #[command(version, disable_version_flag = true, after_help = rinstall::EXAMPLES)]
     Rinstall(rinstall::Rinstall),
+    /// Run a command on nodes, by ssh
+    #[command(version, disable_version_flag = true, after_help = remote::XDSH_EXAMPLES)]
+    Xdsh(remote::Xdsh),
+    /// Copy files to nodes or from them, by ssh
+    #[command(version, disable_version_flag = true, after_help = remote::XDCP_EXAMPLES)]
+    Xdcp(remote::Xdcp),
+    /// Bring running machines up to date
+    #[command(version, disable_version_flag = true, after_help = remote::UPDATENODE_EXAMPLES)]
+    Updatenode(remote::Updatenode),
     /// Show what happened
     #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),
@@ -77,17 +86,20 @@ pub(super) enum Verb {
 }
 
 /// Verbs that answer to their own names when linked to.
-pub(super) const APPLETS: [&str; 10] = [
+pub(super) const APPLETS: [&str; 13] = [
+    "chdef",
+    "imgcapture",
+    "lsdef",
+    "mkdef",
+    "nodeset",
+    "nodestat",
     "rinstall",
+    "rmdef",
     "rpower",
     "rsetboot",
-    "mkdef",
-    "chdef",
-    "lsdef",
-    "rmdef",
-    "nodeset",
-    "imgcapture",
-    "nodestat",
+    "updatenode",
+    "xdcp",
+    "xdsh",
 ];
 
 /// Options of every verb that talks to the daemon.

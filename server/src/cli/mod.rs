@@ -16,6 +16,7 @@ mod meter;
 mod nodeset;
 mod objects;
 mod power;
+mod remote;
 mod remove;
 mod render;
 mod rinstall;
@@ -75,6 +76,9 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Rpower(args) => power::rpower(&args, console).await,
         Verb::Rsetboot(args) => power::rsetboot(&args, console).await,
         Verb::Rinstall(args) => rinstall::run(&args, console).await,
+        Verb::Xdsh(args) => remote::xdsh(&args, console).await,
+        Verb::Xdcp(args) => remote::xdcp(&args, console).await,
+        Verb::Updatenode(args) => remote::updatenode(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::Image(args) => image::run(&args.verb, console).await,

@@ -106,7 +106,7 @@ async fn on_nodes(
     }
     let request = PowerRequest { nodes, task, limits: bounds.limits() };
     let total = request.nodes.len();
-    let view = View { json: common.json, hidden: &[] };
+    let view = View { json: common.json, quiet: false, hidden: &[] };
     let exit = followed(follow(&client, ("/api/v1/power", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }
@@ -121,6 +121,8 @@ pub(super) async fn followed(work: impl Future<Output = anyhow::Result<Exit>>) -
 pub(super) struct View {
     /// As one document at the end.
     pub(super) json: bool,
+    /// Only what failed.
+    pub(super) quiet: bool,
     /// Steps whose success is not worth a line.
     pub(super) hidden: &'static [&'static str],
 }
@@ -137,7 +139,7 @@ pub(super) async fn follow(
     let lost =
         "the request lost contact with the daemon; some nodes may have been changed, see `sysclone events`";
     while let Some(answer) = lines.next().await.context(lost)? {
-        if !view.json {
+        if !(view.json || view.quiet && answer.result.is_ok()) {
             show(&answer, view.hidden, console)?;
         }
         answers.push(answer);

@@ -5,8 +5,8 @@ use sysclone_protocol::agent::{AgentEvent, AgentEventKind, BootReport, EventRepl
 use super::DeployError;
 use super::advance::advance;
 use crate::app::App;
-use crate::capture::remember_host_keys;
 use crate::db::{Job, NewEvent};
+use crate::remote::remember_host_keys;
 use crate::state::{Input, State, phase_word};
 
 /// Longest text of an agent that is kept, in bytes; a plan for many disks is a few KiB.

@@ -10,5 +10,6 @@ mod images;
 mod killed;
 mod life;
 mod power;
+mod remote;
 mod site;
 mod start;

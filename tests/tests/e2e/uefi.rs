@@ -17,10 +17,11 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 13);
 const IMAGE: &str = "uefi";
 const CAPTURE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Prints the boot entries by their names, in the order in which the firmware tries them.
+/// Prints the boot entries by their names, in the order in which the firmware tries them, with what is printable of
+/// where they point. efivarfs cannot seek.
 const BOOT_ENTRIES: &str = "cd /sys/firmware/efi/efivars; \
     for n in $(od -An -v -tx2 -j4 BootOrder-*); do \
-    tail -c +11 Boot$(echo $n | tr a-f A-F)-* | tr -d '\\0' | head -c 6; echo; done";
+    cat Boot$(echo $n | tr a-f A-F)-* | tail -c +11 | LC_ALL=C tr -cd '[:print:]' | head -c 40; echo; done";
 
 pub(crate) fn clone_under_secure_boot(world: &mut World<'_>) -> Result<()> {
     let cache =

@@ -1,10 +1,11 @@
-//! Programs on golden clients, through ssh. The only place of the server that starts programs: `sysclone_exec` blocks
-//! and gathers output whole, while a capture's output is read line by line for as long as it runs.
+//! Programs on nodes, through ssh. The only place of the server that starts programs: `sysclone_exec` blocks and gathers
+//! output whole, while the output of a node is read line by line for as long as its program runs.
 //!
-//! Arguments are a list, remote commands are constants; nothing from outside ever becomes part of a shell's text.
+//! Arguments are a list, the server's own remote commands are constants; only what an administrator typed as a command
+//! is ever a shell's text.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,20 +13,23 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
+use crate::app::App;
+use crate::wire::remote::Files;
+
 /// How much of the end of the error output goes into an error.
 const STDERR_TAIL: usize = 1024;
 /// How long one of the short commands may take, sending the agent included. Emulated machines are slow.
 const SHORT: Duration = Duration::from_secs(300);
 /// ssh's own status for "I could not connect".
-const NOT_CONNECTED: i32 = 255;
+pub(super) const NOT_CONNECTED: i32 = 255;
 
-/// Why a command on a golden client failed.
+/// Why a command on a node failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SshError {
     /// There is no ssh on this machine, or it cannot be started.
     #[error("cannot start ssh: is openssh-client installed on this server?")]
     Start(#[source] std::io::Error),
-    /// The golden client was not reached, or did not let us in.
+    /// The node was not reached, or did not let us in.
     #[error(
         "cannot reach {node} by ssh as {target} (port {port}{identity}): {said}; \
          check the node's ip, that it is up, and that this server's key is in its authorized_keys"
@@ -42,7 +46,7 @@ pub(crate) enum SshError {
         /// The end of ssh's error output.
         said: String,
     },
-    /// Another machine answers, or the golden client was installed anew.
+    /// Another machine answers, or the node was installed anew.
     #[error(
         "the ssh host key of {node} is not the one that is known: if it was installed anew, \
          `ssh-keygen -R {node} -f {}` on this server and try again", known_hosts.display()
@@ -86,18 +90,18 @@ pub(crate) enum SshError {
     },
 }
 
-/// A command for a golden client: what it does in words, and its constant text.
+/// A command for a node: what it does in words, and its constant text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RemoteCommand {
-    pub(super) what: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct RemoteCommand {
+    pub(crate) what: &'static str,
+    pub(crate) text: &'static str,
 }
 
-/// How one golden client is reached.
+/// How one node is reached.
 #[derive(Debug, Clone)]
-pub(super) struct Remote {
+pub(crate) struct Remote {
     /// Its name; host keys are kept under it.
-    pub(super) node: String,
+    pub(crate) node: String,
     /// Address or name.
     pub(super) host: String,
     pub(super) user: String,
@@ -107,7 +111,29 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    fn arguments(&self, command: RemoteCommand) -> Vec<OsString> {
+    /// How a node is reached.
+    ///
+    /// # Errors
+    /// There is no such node, or its definition is wrong.
+    pub(crate) fn of(app: &App, name: &str) -> Result<Self, String> {
+        let snapshot = app.known.now();
+        let node = snapshot
+            .node(name)
+            .ok_or_else(|| format!("Could not find an object named '{name}' of type 'node'."))?
+            .map_err(|error| error.to_string())?;
+        let ssh = &app.config.ssh;
+        Ok(Self {
+            node: name.to_owned(),
+            host: node.ip.map_or_else(|| name.to_owned(), |ip| ip.to_string()),
+            user: ssh.user.clone(),
+            port: ssh.port,
+            identity: ssh.identity.clone(),
+            known_hosts: app.config.state_dir.join("known_hosts"),
+        })
+    }
+
+    /// What ssh and scp both have to know.
+    fn options(&self) -> Vec<OsString> {
         let mut known_hosts = OsString::from("UserKnownHostsFile=");
         known_hosts.push(&self.known_hosts);
         let options: [OsString; 10] = [
@@ -122,27 +148,62 @@ impl Remote {
             "ForwardAgent=no".into(),
             "LogLevel=ERROR".into(),
         ];
-        let mut words: Vec<OsString> = vec!["-T".into()];
+        let mut words: Vec<OsString> = Vec::new();
         for option in options {
             words.extend(["-o".into(), option]);
         }
         if let Some(identity) = &self.identity {
             words.extend(["-o".into(), "IdentitiesOnly=yes".into(), "-i".into(), identity.into()]);
         }
-        words.extend(["-p".into(), self.port.to_string().into(), "-l".into(), (&self.user).into()]);
-        words.extend(["--".into(), (&self.host).into(), command.text.into()]);
         words
     }
 
+    fn arguments(&self, command: &str) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["-T".into()];
+        words.extend(self.options());
+        words.extend(["-p".into(), self.port.to_string().into(), "-l".into(), (&self.user).into()]);
+        words.extend(["--".into(), (&self.host).into(), command.into()]);
+        words
+    }
+
+    /// ssh, about to run a shell's text on the node. Dropped, it is killed.
+    pub(super) fn ssh(&self, command: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(self.arguments(command)).kill_on_drop(true);
+        ssh
+    }
+
+    /// scp, about to copy files to the node or, with `pull`, from it. Dropped, it is killed.
+    pub(super) fn scp(&self, files: &Files) -> Command {
+        let mut scp = Command::new("scp");
+        scp.kill_on_drop(true).stdin(Stdio::null()).arg("-q");
+        for (wanted, flag) in [(files.recursive, "-r"), (files.preserve, "-p")] {
+            if wanted {
+                scp.arg(flag);
+            }
+        }
+        scp.args(self.options()).args(["-P", &self.port.to_string(), "--"]);
+        let there = |path: &Path| {
+            let mut word = OsString::from(format!("{}@{}:", self.user, self.host));
+            word.push(path);
+            word
+        };
+        if files.pull {
+            scp.args(files.sources.iter().map(|path| there(path))).arg(&files.target);
+        } else {
+            scp.args(&files.sources).arg(there(&files.target));
+        }
+        scp
+    }
+
     /// Starts a command.
-    pub(super) fn start(&self, command: RemoteCommand) -> Result<Running, SshError> {
+    pub(crate) fn start(&self, command: RemoteCommand) -> Result<Running, SshError> {
         tracing::debug!(node = self.node, command = command.text, "ssh");
-        let mut child = Command::new("ssh")
-            .args(self.arguments(command))
+        let mut child = self
+            .ssh(command.text)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .map_err(SshError::Start)?;
         let stdout = child.stdout.take().expect("standard output was asked for");
@@ -172,8 +233,8 @@ impl Remote {
     }
 }
 
-/// A command that runs. Dropped, its ssh is killed, and what it runs on the golden client ends when it next writes.
-pub(super) struct Running {
+/// A command that runs. Dropped, its ssh is killed, and what it runs on the node ends when it next writes.
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     said: JoinHandle<String>,
@@ -183,7 +244,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Gives the command its whole input.
-    pub(super) async fn send(&mut self, input: &[u8]) -> Result<(), SshError> {
+    pub(crate) async fn send(&mut self, input: &[u8]) -> Result<(), SshError> {
         let mut stdin = self.child.stdin.take().expect("input is given once");
         let write = async {
             stdin.write_all(input).await?;
@@ -193,17 +254,17 @@ impl Running {
     }
 
     /// The next line of output; none at its end.
-    pub(super) async fn line(&mut self) -> Result<Option<String>, SshError> {
+    pub(crate) async fn line(&mut self) -> Result<Option<String>, SshError> {
         self.lines.next_line().await.map_err(|source| self.broken(source))
     }
 
     /// Waits for the end; an error unless it was a good one.
-    pub(super) async fn end(&mut self) -> Result<(), SshError> {
+    pub(crate) async fn end(&mut self) -> Result<(), SshError> {
         let status = self.child.wait().await.map_err(|source| self.broken(source))?;
         let said = (&mut self.said).await.unwrap_or_default();
         match status.code() {
             Some(0) => Ok(()),
-            Some(NOT_CONNECTED) => Err(self.unreachable(said)),
+            Some(NOT_CONNECTED) => Err(self.remote.unreachable(said)),
             Some(_) | None => {
                 let node = self.remote.node.clone();
                 Err(SshError::Command { what: self.command.what, node, status, said })
@@ -211,8 +272,15 @@ impl Running {
         }
     }
 
-    fn unreachable(&self, said: String) -> SshError {
-        let Remote { node, host, user, port, identity, known_hosts } = &self.remote;
+    fn broken(&self, source: std::io::Error) -> SshError {
+        SshError::Pipe { what: self.command.what, node: self.remote.node.clone(), source }
+    }
+}
+
+impl Remote {
+    /// What ssh's own failure means.
+    pub(super) fn unreachable(&self, said: String) -> SshError {
+        let Self { node, host, user, port, identity, known_hosts } = self;
         if said.contains("Host key verification failed") {
             return SshError::HostKey { node: node.clone(), known_hosts: known_hosts.clone() };
         }
@@ -224,14 +292,10 @@ impl Running {
             said,
         }
     }
-
-    fn broken(&self, source: std::io::Error) -> SshError {
-        SshError::Pipe { what: self.command.what, node: self.remote.node.clone(), source }
-    }
 }
 
 /// The end of a program's error output on one line.
-async fn tail(mut stderr: ChildStderr) -> String {
+pub(super) async fn tail(mut stderr: ChildStderr) -> String {
     let mut kept = Vec::new();
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
@@ -258,7 +322,7 @@ mod tests {
             identity: Some("/etc/key file".into()),
             known_hosts: "/var/lib/sysclone/known_hosts".into(),
         };
-        let words = remote.arguments(RemoteCommand { what: "looking", text: "uname -m" });
+        let words = remote.arguments("uname -m");
         let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words[words.len() - 7..], ["-p", "2222", "-l", "root", "--", "10.0.0.5", "uname -m"]);
         for wanted in

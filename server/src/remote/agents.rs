@@ -1,0 +1,48 @@
+//! `updatenode <golden> -S`: the agent on running machines that images are captured from.
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::mpsc;
+
+use super::place::{Placed, place_agent};
+use super::ssh::Remote;
+use crate::app::App;
+use crate::db::DbError;
+use crate::wire::power::NodeAnswer;
+use crate::wire::remote::AgentsRequest;
+
+/// Puts the agent on every node, a limited number at a time; an answer for each.
+pub(crate) async fn install_agents(app: &App, request: &AgentsRequest, answers: mpsc::Sender<NodeAnswer>) {
+    let work = stream::iter(&request.nodes).for_each_concurrent(request.fanout(), |node| {
+        let answers = answers.clone();
+        async move {
+            let result = on_node(app, node).await.map(str::to_owned);
+            // Nobody listens any more: what was begun is harmless, and ends with this.
+            drop(answers.send(NodeAnswer { name: node.clone(), step: None, result }).await);
+        }
+    });
+    tokio::select! {
+        () = work => {}
+        () = answers.closed() => {}
+        () = app.cancel.cancelled() => {}
+    }
+}
+
+async fn on_node(app: &App, node: &str) -> Result<&'static str, String> {
+    let remote = Remote::of(app, node)?;
+    if let Some(image) = image_of(app, node).await.map_err(|error| error.to_string())? {
+        return Err(format!(
+            "it is a clone of {image}; clones that run cannot be updated yet, install it again: rinstall {node}"
+        ));
+    }
+    match place_agent(app, &remote).await {
+        Ok(Placed::Now) => Ok("the agent is installed"),
+        Ok(Placed::Already) => Ok("the agent is up to date"),
+        Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+/// The image that a node was installed with.
+async fn image_of(app: &App, node: &str) -> Result<Option<String>, DbError> {
+    let jobs = app.db.current_jobs(Some(&[node.to_owned()])).await?;
+    Ok(jobs.into_iter().next().map(|job| job.image.to_string()))
+}
