@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{image, power, remote, rinstall};
+use super::{complete, image, manual, power, remote, rinstall};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -83,6 +83,12 @@ pub(super) enum Verb {
     /// Make links to this program, so that the verbs can be typed by their own names
     #[command(after_help = LINKS_EXAMPLES)]
     InstallLinks(InstallLinks),
+    /// Print what lets a shell complete verbs, options, nodes and images
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(complete::Completions),
+    /// Write manual pages
+    #[command(after_help = MAN_PAGES_EXAMPLES)]
+    ManPages(manual::Manual),
 }
 
 /// Verbs that answer to their own names when linked to.
@@ -344,6 +350,16 @@ Examples:
   sysclone watch rack[1-4]
   sysclone watch all --timeout 1h && echo all booted
 Exit status: 0 all booted, 1 a node failed or the time is over, 2 wrong usage.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  sysclone completions bash > /etc/bash_completion.d/sysclone
+  sysclone completions zsh > /usr/local/share/zsh/site-functions/_sysclone
+  sysclone completions fish > /etc/fish/conf.d/sysclone.fish";
+
+const MAN_PAGES_EXAMPLES: &str = "\
+Examples:
+  sysclone man-pages /usr/local/share/man/man8 && man nodeset";
 
 const LINKS_EXAMPLES: &str = "\
 Examples:

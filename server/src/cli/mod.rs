@@ -5,6 +5,7 @@
 mod args;
 mod capture;
 mod client;
+mod complete;
 mod console;
 mod define;
 mod events;
@@ -12,6 +13,7 @@ mod image;
 mod interrupt;
 mod links;
 mod list;
+mod manual;
 mod meter;
 mod nodeset;
 mod objects;
@@ -38,7 +40,11 @@ use console::{Closed, Console, Exit, Usage};
 /// something failed, 2 wrong usage, 130 interrupted.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let program = Program::parse_from(by_name(args));
+    let args = by_name(args);
+    if complete::answered(&args[0], args.clone().into_iter()) {
+        return Exit::Done.into();
+    }
+    let program = Program::parse_from(args);
     let verb = match program {
         Program::Sysclone(sysclone) => sysclone.verb,
         Program::Applet(verb) => verb,
@@ -83,6 +89,8 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::Image(args) => image::run(&args.verb, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),
+        Verb::Completions(args) => complete::script(&args, console),
+        Verb::ManPages(args) => manual::write(&args, console),
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 mod fake;
+mod shells;
 
 use std::collections::BTreeMap;
 use std::io::Read;

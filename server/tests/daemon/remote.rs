@@ -136,6 +136,24 @@ fn updatenode_puts_the_agent_on_a_golden_client_once() {
 }
 
 #[test]
+fn shells_are_offered_what_the_daemon_knows() {
+    let site = site();
+    site.add_image("demo");
+    let offered = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sysclone"));
+        command.arg("--").arg("sysclone").args(words).env("COMPLETE", "fish");
+        let output = command.env("SYSCLONE_SOCKET", site.path("run/api.sock")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["rpower", "n"]), ["n1", "n2"]);
+    assert_eq!(offered(&["rpower", "n1,-d"]), ["n1,-down"]);
+    assert_eq!(offered(&["nodeset", "n1", "osimage=d"]), ["osimage=demo"]);
+    assert_eq!(offered(&["image", "diff", "demo@1", "demo@"]), ["demo@1"]);
+    assert_eq!(offered(&["rpower", "n2("]), [""; 0]);
+}
+
+#[test]
 fn accounts_cannot_be_options_of_ssh_nor_wrong_options_commands() {
     let site = site();
     let body = json!({ "nodes": ["n1"], "command": "true", "user": "-oProxyCommand=x" });
