@@ -8,6 +8,7 @@ mod capture;
 mod http;
 mod images;
 mod killed;
+mod killed_verbs;
 mod life;
 mod power;
 mod remote;
