@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::db::{Db, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
-use crate::http::{plain_router, serve_tcp, serve_tls, serve_unix};
+use crate::http::{serve_plain, serve_tls, serve_unix};
 use crate::images::collect_daily;
 use crate::power::make_home;
 use crate::said::Said;
@@ -106,7 +106,7 @@ fn serve(app: &Arc<App>, sockets: Sockets) -> Result<()> {
     let tls = app.keys.tls.server_config(app.config.listen.address)?;
     let connections = || (cancel.clone(), tasks.clone());
     let (c, t) = connections();
-    tasks.spawn(serve_tcp(sockets.http, plain_router(Arc::clone(app)), c, t));
+    tasks.spawn(serve_plain(sockets.http, Arc::clone(app), c, t));
     let (c, t) = connections();
     tasks.spawn(serve_tls((sockets.https, TlsAcceptor::from(tls)), agent_router(Arc::clone(app)), c, t));
     let (c, t) = connections();

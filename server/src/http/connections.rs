@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 /// A client that has not sent a whole request head by then is gone; also how long an idle connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(120);
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(120);
 /// A TLS handshake takes a few round trips; slow machines take their time with the arithmetic.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 /// When there are no more file descriptors, accepting again at once would only burn the processor.
@@ -47,15 +47,6 @@ struct Shared {
     router: Router,
     cancel: CancellationToken,
     tasks: TaskTracker,
-}
-
-/// Serves plain HTTP until cancelled.
-pub async fn serve_tcp(listener: TcpListener, router: Router, cancel: CancellationToken, tasks: TaskTracker) {
-    let shared = Shared { router, cancel, tasks };
-    while let Some((stream, peer)) = accept_tcp(&listener, &shared.cancel).await {
-        let shared_ = shared.clone();
-        shared.tasks.spawn(async move { serve(stream, Peer::Network(peer), &shared_).await });
-    }
 }
 
 /// Serves HTTP over TLS until cancelled.
@@ -108,7 +99,7 @@ pub async fn serve_unix(
     }
 }
 
-async fn accept_tcp(
+pub(super) async fn accept_tcp(
     listener: &TcpListener,
     cancel: &CancellationToken,
 ) -> Option<(tokio::net::TcpStream, SocketAddr)> {

@@ -1,36 +1,26 @@
-//! Plain HTTP: boot files and packs, to be read by anybody on the provisioning network. Packs are encrypted, tickets
+//! What plain HTTP serves: boot files and packs, to be read by anybody on the provisioning network. Packs are encrypted, tickets
 //! are given to the node's address only.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
 use sysclone_image::PackId;
 
-use super::connections::Peer;
-use super::respond::{Facts, refuse, send_bytes, send_file};
+use super::content::Content;
+use super::respond::{Facts, answer_bytes, answer_file, refuse};
 use crate::app::App;
 use crate::boot::{Asker, BootNames, Found};
 
-/// The service for `/boot/…` and `/packs/…`.
-pub fn plain_router(app: Arc<App>) -> Router {
-    Router::new().fallback(answer).with_state(app)
-}
-
-async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let (request, _no_body) = request.into_parts();
-    let peer = match request.extensions.get::<Peer>() {
-        Some(Peer::Network(address)) => address.ip(),
-        Some(Peer::Local(_)) | None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    let (method, path) = (request.method.clone(), request.uri.path().to_owned());
-    let range = request.headers.get("range").and_then(|range| range.to_str().ok()).map(str::to_owned);
+/// Answers a request for `/boot/…` or `/packs/…`.
+pub(super) async fn answer(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Content> {
+    let (method, path) = (&request.method, request.uri.path());
+    let range = request.headers.get("range").and_then(|range| range.to_str().ok());
     let answer = if method == Method::GET || method == Method::HEAD {
-        find(&app, &request, peer).await
+        find(app, request, peer).await
     } else {
         refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are possible here")
     };
@@ -43,7 +33,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response<Body>
     answer
 }
 
-async fn find(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Body> {
+async fn find(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Content> {
     let path = request.uri.path();
     if let Some(name) = path.strip_prefix("/boot/") {
         boot_file(app, request, name, peer).await
@@ -54,7 +44,7 @@ async fn find(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Body> {
     }
 }
 
-async fn boot_file(app: &Arc<App>, request: &Parts, name: &str, peer: IpAddr) -> Response<Body> {
+async fn boot_file(app: &Arc<App>, request: &Parts, name: &str, peer: IpAddr) -> Response<Content> {
     let names = BootNames(Arc::clone(app));
     // Who only asks how long a file is has not booted yet.
     let boots = request.method == Method::GET;
@@ -64,12 +54,12 @@ async fn boot_file(app: &Arc<App>, request: &Parts, name: &str, peer: IpAddr) ->
             let length = file.bytes.len() as u64;
             let media_type = "application/octet-stream";
             let facts = Facts { length, etag: Some(&file.hash), media_type, immutable: false };
-            send_bytes(method, headers, &facts, &file.bytes)
+            answer_bytes(method, headers, &facts, &file.bytes)
         }
         Ok(Some(Found::Config(text))) => {
             let length = text.len() as u64;
             let facts = Facts { length, etag: None, media_type: "text/plain", immutable: false };
-            send_bytes(method, headers, &facts, &text)
+            answer_bytes(method, headers, &facts, &text)
         }
         Ok(None) => refuse(StatusCode::NOT_FOUND, "there is no boot file of this name"),
         Err(error) => {
@@ -79,18 +69,30 @@ async fn boot_file(app: &Arc<App>, request: &Parts, name: &str, peer: IpAddr) ->
     }
 }
 
-async fn pack(app: &App, request: &Parts, hash: &str) -> Response<Body> {
+async fn pack(app: &Arc<App>, request: &Parts, hash: &str) -> Response<Content> {
     let Ok(id) = hash.parse::<PackId>() else {
         return refuse(StatusCode::NOT_FOUND, "packs are named by 64 lower-case hexadecimal digits");
     };
-    let Some(path) = app.store.pack_path(&id) else {
-        return refuse(StatusCode::NOT_FOUND, "there is no such pack on this server");
-    };
-    match send_file(&request.method, &request.headers, hash, &path).await {
-        Ok(answer) => answer,
+    let opening = Arc::clone(app);
+    let opened = tokio::task::spawn_blocking(move || open(&opening, &id)).await.map_err(io::Error::other);
+    match opened.flatten() {
+        Ok(Some((file, length))) => {
+            let media_type = "application/octet-stream";
+            let facts = Facts { length, etag: Some(hash), media_type, immutable: true };
+            answer_file(&request.method, &request.headers, &facts, file)
+        }
+        Ok(None) => refuse(StatusCode::NOT_FOUND, "there is no such pack on this server"),
         Err(error) => {
             tracing::error!(pack = hash, %error, "a pack cannot be read");
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "the pack cannot be read on the server")
         }
     }
+}
+
+/// The pack and its length; none when it is not in the store.
+fn open(app: &App, id: &PackId) -> io::Result<Option<(File, u64)>> {
+    let Some(path) = app.store.pack_path(id) else { return Ok(None) };
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok(Some((file, length)))
 }

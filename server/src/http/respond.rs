@@ -1,24 +1,17 @@
 //! Answers with content that has a name: ETag, ranges, conditions, HEAD.
 
-use std::io::SeekFrom;
+use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
 
-use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
     IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use bytes::Bytes;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
 
+use super::content::Content;
 use super::range::{Wanted, parse_range};
-
-/// How much of a pack is read at a time: large enough that the disk reads ahead, small enough for a thousand clients.
-const READ_BYTES: usize = 256 << 10;
 
 /// What is known of a content before any byte of it is read.
 pub(super) struct Facts<'a> {
@@ -100,60 +93,47 @@ fn head(plan: Plan, facts: &Facts<'_>) -> (axum::http::response::Builder, Option
     }
 }
 
-fn finish(answer: axum::http::response::Builder, body: Body) -> Response<Body> {
-    answer.body(body).expect("all header values here are printable ASCII")
+fn finish(answer: axum::http::response::Builder, content: Content) -> Response<Content> {
+    answer.body(content).expect("all header values here are printable ASCII")
 }
 
-/// Sends bytes that are in memory.
-pub(super) fn send_bytes(
+/// An answer with bytes that are in memory.
+pub(super) fn answer_bytes(
     method: &Method,
     headers: &HeaderMap,
     facts: &Facts<'_>,
     bytes: &Bytes,
-) -> Response<Body> {
+) -> Response<Content> {
     let (answer, range) = head(plan(method, headers, facts), facts);
-    let body = match range.filter(|_| method == Method::GET) {
-        Some(range) => {
-            let at = |offset| usize::try_from(offset).expect("an offset in memory fits");
-            Body::from(bytes.slice(at(range.start)..at(range.end)))
-        }
-        None => Body::empty(),
-    };
-    finish(answer, body)
+    let content = range.map_or(Content::Empty, |range| {
+        let at = |offset| usize::try_from(offset).expect("an offset in memory fits");
+        Content::Bytes(bytes.slice(at(range.start)..at(range.end)))
+    });
+    finish(answer, content)
 }
 
-/// Sends a file, or the wanted part of it, as it is read.
-///
-/// # Errors
-/// It cannot be opened.
-pub(super) async fn send_file(
+/// An answer with a file that is open, or the wanted part of it.
+pub(super) fn answer_file(
     method: &Method,
     headers: &HeaderMap,
-    etag: &str,
-    path: &Path,
-) -> std::io::Result<Response<Body>> {
-    let mut file = File::open(path).await?;
-    let length = file.metadata().await?.len();
-    let facts = Facts { length, etag: Some(etag), media_type: "application/octet-stream", immutable: true };
-    let (answer, range) = head(plan(method, headers, &facts), &facts);
-    let body = match range.filter(|_| method == Method::GET) {
-        Some(range) => {
-            file.seek(SeekFrom::Start(range.start)).await?;
-            let bytes = file.take(range.end - range.start);
-            Body::from_stream(ReaderStream::with_capacity(bytes, READ_BYTES))
-        }
-        None => Body::empty(),
-    };
-    Ok(finish(answer, body))
+    facts: &Facts<'_>,
+    file: File,
+) -> Response<Content> {
+    let (answer, range) = head(plan(method, headers, facts), facts);
+    finish(answer, range.map_or(Content::Empty, |range| Content::File(file, range)))
 }
 
 /// A short refusal in words.
-pub(super) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
-    let mut answer = Response::builder().status(status).header(CONTENT_TYPE, "text/plain; charset=utf-8");
+pub(super) fn refuse(status: StatusCode, words: &str) -> Response<Content> {
+    let text = format!("{words}\n");
+    let mut answer = Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "text/plain; charset=utf-8")
+        .header(CONTENT_LENGTH, text.len());
     if status == StatusCode::METHOD_NOT_ALLOWED {
         answer = answer.header(ALLOW, "GET, HEAD");
     }
-    finish(answer, Body::from(format!("{words}\n")))
+    finish(answer, Content::Bytes(text.into()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Boot files and packs as curl and tftp clients get them.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use crate::site::{SERVER, Site, read};
@@ -123,4 +125,34 @@ fn tftp_clients_get_the_same_files_and_configurations() {
     let config = fetch("pxelinux.cfg/01-52-54-00-00-00-01").unwrap();
     assert!(String::from_utf8(config).unwrap().contains("LOCALBOOT"));
     assert_eq!(fetch("boot.json"), None);
+}
+
+/// What the server answers to these bytes until it closes the connection.
+fn said(site: &Site, bytes: &str) -> String {
+    let mut stream = TcpStream::connect((SERVER, site.http)).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn clients_that_know_only_parts_of_http_are_understood() {
+    let site = Site::started();
+    let old = said(&site, "GET /boot/none HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with("HTTP/1.0 404 Not Found\r\n") && old.contains("connection: close\r\n"), "{old}");
+    let both = "HEAD /boot/undionly.kpxe HTTP/1.1\r\n\r\nGET /none HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let answers = said(&site, both);
+    let (first, second) = answers.split_once("\r\n\r\n").unwrap();
+    assert!(
+        first.starts_with("HTTP/1.1 200 OK\r\n") && second.starts_with("HTTP/1.1 404 Not Found"),
+        "{answers}"
+    );
+    // What follows a refused head is no second request.
+    let put = "PUT /none HTTP/1.1\r\nContent-Length: 40\r\n\r\nGET /boot/undionly.kpxe HTTP/1.1\r\n\r\n";
+    let refused = said(&site, put);
+    assert!(refused.starts_with("HTTP/1.1 405 ") && refused.matches("HTTP/1.1").count() == 1, "{refused}");
+    assert!(said(&site, "no request\r\n\r\n").starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    let long = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(20_000));
+    assert!(said(&site, &long).starts_with("HTTP/1.1 431 "));
 }
