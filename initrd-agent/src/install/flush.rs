@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, open, syncfs};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Flushes file systems until it is dropped.
-pub(super) struct Flusher {
+pub struct Flusher {
     /// Dropped to end the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -20,7 +20,8 @@ pub(super) struct Flusher {
 
 impl Flusher {
     /// Begins with the file systems mounted at `points`.
-    pub(super) fn start(points: &[PathBuf]) -> Self {
+    #[must_use]
+    pub fn start(points: &[PathBuf]) -> Self {
         let (stop, stopped) = bounded::<()>(0);
         let points = points.to_vec();
         let thread = std::thread::spawn(move || {

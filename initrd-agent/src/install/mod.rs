@@ -11,6 +11,7 @@ mod work;
 use std::path::Path;
 use std::process::ExitCode;
 
+pub use flush::Flusher;
 pub use reporter::Reporter;
 pub use steps::Steps;
 

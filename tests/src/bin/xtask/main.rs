@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod bench;
 mod build;
 mod demo;
 mod setup;
@@ -28,6 +29,9 @@ enum Task {
     Test,
     /// Run the end-to-end suite only.
     E2e,
+    /// Measure sysclone against its rivals (docs/benchmarks.md).
+    #[command(disable_help_flag = true)]
+    Bench(bench::Options),
     /// Make the golden client (started by the others in a mount namespace of its own).
     #[command(hide = true)]
     GoldenBuild {
@@ -56,6 +60,7 @@ fn run(task: Task) -> Result<()> {
         Task::Build => build::run().map(drop),
         Task::Demo(options) => demo::run(&options),
         Task::Test => test::run(),
+        Task::Bench(options) => bench::run(&options),
         Task::E2e => test::e2e(),
         Task::GoldenBuild { kind, folder, debs } => golden::build(kind, &folder, &debs),
     }
