@@ -125,6 +125,17 @@ fn a_read_that_breaks_off_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn reads_share_a_connection() {
+    let server = Server::plain(whole);
+    let source = packs(vec![format!("{}/packs", server.url("http"))], Patience::Endless);
+    for start in [0, 100_000, 200_000] {
+        source.read(&PackId([7; 32]), start..start + 100_000).unwrap();
+    }
+    let peers: std::collections::HashSet<_> = server.requests().into_iter().map(|r| r.peer).collect();
+    assert_eq!(peers.len(), 1);
+}
+
+#[test]
 fn a_server_that_restarts_in_the_middle_is_waited_for() {
     let first = Server::plain(|request| cut(request, 5000));
     let address = first.address();

@@ -19,10 +19,11 @@ def make(root, source, files, size):
     os.makedirs(root)
     # A fifth of the files and a sixth of the bytes are generated, more where the source has too little.
     count, total = copy(source, os.path.join(root, "usr"), files * 4 // 5, size * 5 // 6)
-    count, total = small_files(os.path.join(root, "srv/data"), chance, max(files - count, 100), total)
+    small = max(files - count, 100)
+    total = small_files(os.path.join(root, "srv/data"), chance, small, total)
     total = large_files(os.path.join(root, "srv/large"), chance, size, total)
     odd_files(root, chance)
-    return count, total
+    return count + small, total
 
 
 def copy(source, root, files, size):
@@ -82,7 +83,7 @@ def small_files(root, chance, files, total):
         head = f"file {number}\n".encode()
         put(os.path.join(folder, f"{number:06d}.conf"), head + sample[start : start + size], chance)
         total += size + len(head)
-    return files, total
+    return total
 
 
 def large_files(root, chance, size, total):

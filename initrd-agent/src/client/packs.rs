@@ -168,8 +168,14 @@ fn read_more(http: &Agent, url: &str, range: &Range<u64>, bytes: &mut Vec<u8>) -
         given => return Attempt::Broken(format!("{url}: sent {given:?} when asked for {expected}")),
     }
     let missing = range.end - start;
-    match response.body_mut().as_reader().take(missing).read_to_end(bytes) {
-        Ok(got) if got as u64 == missing => Attempt::Complete,
+    let mut body = response.body_mut().as_reader();
+    match body.by_ref().take(missing).read_to_end(bytes) {
+        Ok(got) if got as u64 == missing => {
+            // The connection serves the next request only when the end of this answer was seen. What the source says
+            // after the range is of no interest.
+            drop(body.read(&mut [0]));
+            Attempt::Complete
+        }
         Ok(got) => {
             Attempt::Broken(format!("{url}: the connection ended {} bytes early", missing - got as u64))
         }

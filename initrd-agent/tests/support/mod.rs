@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) range: Option<String>,
     pub(crate) authorization: Option<String>,
+    /// Where the connection came from: the same for all requests on it.
+    pub(crate) peer: SocketAddr,
     pub(crate) body: Vec<u8>,
 }
 
@@ -112,19 +114,20 @@ fn serve(
     handler: &Handler,
     seen: &Mutex<Vec<Request>>,
 ) {
+    let peer = stream.peer_addr().unwrap();
     match config {
         Some(config) => {
             let connection = ServerConnection::new(config).unwrap();
-            talk(StreamOwned::new(connection, stream), handler, seen);
+            talk((StreamOwned::new(connection, stream), peer), handler, seen);
         }
-        None => talk(stream, handler, seen),
+        None => talk((stream, peer), handler, seen),
     }
 }
 
 /// Answers requests on one connection until either side ends it.
-fn talk(stream: impl Read + Write, handler: &Handler, seen: &Mutex<Vec<Request>>) {
+fn talk((stream, peer): (impl Read + Write, SocketAddr), handler: &Handler, seen: &Mutex<Vec<Request>>) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read_request(&mut stream) {
+    while let Some(request) = read_request(&mut stream, peer) {
         seen.lock().unwrap().push(request.clone());
         let head_only = request.method == "HEAD";
         let (status, headers, body, sent) = match handler(&request) {
@@ -155,14 +158,14 @@ fn body_promised(head: &str) -> usize {
     length.trim().parse().unwrap()
 }
 
-fn read_request(stream: &mut impl std::io::BufRead) -> Option<Request> {
+fn read_request(stream: &mut impl std::io::BufRead, peer: SocketAddr) -> Option<Request> {
     let mut line = String::new();
     if stream.read_line(&mut line).ok()? == 0 {
         return None;
     }
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
-    let mut request = Request { method, path, range: None, authorization: None, body: vec![] };
+    let mut request = Request { method, path, range: None, authorization: None, peer, body: vec![] };
     let mut length = 0;
     loop {
         let mut line = String::new();

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
-    Gid, IFlags, Mode, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fsetxattr, fstatfs, futimens,
-    ioctl_getflags, ioctl_setflags,
+    Gid, IFlags, Mode, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fsetxattr, fstat, fstatfs,
+    futimens, ioctl_getflags, ioctl_setflags,
 };
 use rustix::io::Errno;
 
@@ -50,6 +50,27 @@ pub(super) fn set_all(
 ) -> Result<(), ApplyError> {
     let owner = fchown(fd, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
     unless_fat(fd, owner, ("owner", path), tally)?;
+    set_all_but_owner(fd, (meta, path), tally)
+}
+
+/// The same for a file that was just made. It has the right owner most of the time, and looking costs a tenth of a
+/// change that is journaled.
+pub(super) fn set_all_of_new(
+    fd: BorrowedFd<'_>,
+    (meta, path): (&Meta, &[u8]),
+    tally: &mut Tally,
+) -> Result<(), ApplyError> {
+    if fstat(fd).is_ok_and(|stat| (stat.st_uid, stat.st_gid) == (meta.uid, meta.gid)) {
+        return set_all_but_owner(fd, (meta, path), tally);
+    }
+    set_all(fd, (meta, path), tally)
+}
+
+fn set_all_but_owner(
+    fd: BorrowedFd<'_>,
+    (meta, path): (&Meta, &[u8]),
+    tally: &mut Tally,
+) -> Result<(), ApplyError> {
     let mode = fchmod(fd, Mode::from_raw_mode(meta.mode.into()));
     unless_fat(fd, mode, ("mode", path), tally)?;
     for xattr in &meta.xattrs {

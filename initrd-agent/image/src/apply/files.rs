@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatfs, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 
-use super::attributes::{add_flags, failed, refused, set_all};
+use super::attributes::{add_flags, failed, refused, set_all, set_all_of_new};
 use super::job::ApplyError;
 use super::plan::{chunks_of, file_data};
 use super::report::Tally;
@@ -129,7 +129,7 @@ impl<'a> Files<'a> {
         let parent = parent_of(entry, directories)?;
         let fd = self.create((entry, data), parent, tally)?;
         let written = write_all(fd.as_fd(), writes, &entry.path)
-            .and_then(|bytes| finish(fd.as_fd(), entry, tally).map(|()| bytes));
+            .and_then(|bytes| set_all_of_new(fd.as_fd(), (&entry.meta, &entry.path), tally).map(|()| bytes));
         match written {
             Ok(bytes) => {
                 count(tally, bytes);
