@@ -20,7 +20,8 @@ def head(results):
         model = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
     return (
         f"Tree: {results['files']:,} files, {results['bytes'] / 1e6:,.0f} MB. Machine: {model}, processors "
-        f"{results['cores']} for everything, Linux {os.uname().release}. Medians of {results['rounds']}.\n"
+        f"{results['cores']} for everything, Linux {os.uname().release}, file systems "
+        f"{'in memory' if results['memory'] else 'on disk'}. Medians of {results['rounds']}.\n"
     )
 
 

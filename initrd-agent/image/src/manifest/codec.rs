@@ -19,8 +19,9 @@ const MAX_PLAIN_BYTES: u64 = 1 << 30;
 /// How much is unpacked at first to find the header; most are far shorter.
 const HEADER_PIECE_BYTES: u64 = 16 << 10;
 
-/// Compression of manifests: mostly paths and hashes, where more effort than this gains next to nothing.
-const LEVEL: i32 = 6;
+/// Compression of manifests: mostly paths and hashes, where more effort than this gains next to nothing, and takes a
+/// good part of a capture that finds nothing changed.
+const LEVEL: i32 = 3;
 
 /// Why bytes were refused as a manifest.
 #[derive(Debug, thiserror::Error)]
