@@ -25,6 +25,7 @@ impl Events for DhcpEvents {
             | Silence::OtherServer(_)
             | Silence::Released { .. }
             | Silence::NoAddress
+            | Silence::Foreign { .. }
             | Silence::FromServer => return,
         };
         let text = reason.to_string();

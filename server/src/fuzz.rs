@@ -9,7 +9,7 @@ use sysclone_protocol::names::Mac;
 
 use crate::config::parse_config;
 use crate::define::parse_disk_rules;
-use crate::dhcp::{Decision, Directory, NetBoot, Reservation, ServerFacts, answer};
+use crate::dhcp::{Decision, Directory, Mode, NetBoot, Reservation, ServerFacts, answer};
 use crate::http::{Wanted, parse_range};
 use crate::noderange::{MAX_NAMES, NodeSource, Range};
 use crate::wire::{ChangeRequest, NodesetRequest, RangeRequest};
@@ -29,6 +29,7 @@ impl Directory for Everybody {
             domain: Some("cluster.example".to_owned()),
             hostname: "target".to_owned(),
             netboot: [NetBoot::Xnba, NetBoot::Pxe, NetBoot::Grub2][usize::from(mac.0[5]) % 3],
+            mode: [Mode::Full, Mode::Proxy, Mode::Off][usize::from(mac.0[4]) % 3],
         })
     }
 }

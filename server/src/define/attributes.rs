@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use sysclone_protocol::names::{ImageName, NodeName};
 
 use super::disk_rules::parse_disk_rules;
-use super::network::{is_address_list, parse_mask};
+use super::network::{is_address_list, parse_mask, parse_mode};
 use super::node::{parse_macs, parse_netboot};
 use crate::trust::{MASK, is_secret};
 use crate::wire::ObjectType;
@@ -139,6 +139,7 @@ fn network_problem(attr: &str, value: &str) -> Option<String> {
     match attr {
         "net" => must(value.parse::<Ipv4Addr>().is_ok(), "an IPv4 network address"),
         "mask" => must(parse_mask(value).is_some(), "a network mask such as 255.255.255.0"),
+        "dhcpmode" => must(parse_mode(value).is_some(), "full, proxy or off"),
         "gateway" | "nameservers" => must(is_address_list(value), "a list of IPv4 addresses"),
         _ => None,
     }
@@ -181,6 +182,8 @@ mod tests {
             (ObjectType::Osimage, "status", "x", true),
             (ObjectType::Network, "mask", "255.0.255.0", false),
             (ObjectType::Network, "gateway", "<xcatmaster>", true),
+            (ObjectType::Network, "dhcpmode", "proxy", true),
+            (ObjectType::Network, "dhcpmode", "yes", false),
             (ObjectType::Site, "nameservers", "10.0.0.1,10.0.0.2", true),
         ] {
             assert_eq!(check_attribute(kind, attr, value).is_ok(), good, "{attr}={value}");

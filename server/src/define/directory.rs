@@ -68,6 +68,7 @@ impl Directory for Known {
             domain: placed.network.domain.clone(),
             hostname: node.hostname.clone(),
             netboot: node.netboot,
+            mode: placed.network.dhcp_mode,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::db::Attributes;
+use crate::dhcp::Mode;
 
 /// In an address attribute: this server, as in xCAT.
 const THIS_SERVER: &str = "<xcatmaster>";
@@ -31,6 +32,8 @@ pub struct Network {
     pub nameservers: Vec<Ipv4Addr>,
     /// DNS domain on it.
     pub domain: Option<String>,
+    /// Who gives addresses on it.
+    pub dhcp_mode: Mode,
 }
 
 impl Site {
@@ -55,6 +58,7 @@ impl Network {
             gateway: addresses(attributes.get("gateway"), server).first().copied(),
             nameservers: addresses(attributes.get("nameservers"), server),
             domain: attributes.get("domain").cloned(),
+            dhcp_mode: attributes.get("dhcpmode").and_then(|text| parse_mode(text)).unwrap_or_default(),
         })
     }
 
@@ -74,6 +78,16 @@ pub(super) fn parse_mask(text: &str) -> Option<u8> {
     let mask = u32::from(text.parse::<Ipv4Addr>().ok()?);
     let prefix = mask.leading_ones();
     (mask.checked_shl(prefix).unwrap_or(0) == 0).then(|| u8::try_from(prefix).unwrap_or(32))
+}
+
+/// A network's `dhcpmode`.
+pub(super) fn parse_mode(text: &str) -> Option<Mode> {
+    match text {
+        "full" => Some(Mode::Full),
+        "proxy" => Some(Mode::Proxy),
+        "off" => Some(Mode::Off),
+        _ => None,
+    }
 }
 
 /// Addresses of a list; [`THIS_SERVER`] is the server's own.

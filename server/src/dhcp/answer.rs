@@ -7,7 +7,8 @@ use sysclone_protocol::names::{Mac, NodeName};
 
 use super::boot::{Boot, boot};
 use super::client::Client;
-use super::directory::{Directory, Reservation, ServerFacts};
+use super::directory::{Directory, Mode, Reservation, ServerFacts};
+use super::proxy;
 use super::reply::{Form, Grant, grant, refusal};
 use super::request::{ParseError, Request, Type, mac_of};
 
@@ -45,6 +46,8 @@ pub enum Destination {
     Client(Ipv4Addr),
     /// A relay, server port.
     Relay(Ipv4Addr),
+    /// Where the request came from, whatever its port (PXE 2.1 section 2.2.4: the boot server's port).
+    Sender,
 }
 
 /// A reply in words.
@@ -80,6 +83,8 @@ pub enum Kind {
     },
     /// A BOOTP reply.
     Bootp,
+    /// Boot file only; another server gives the address.
+    Proxy,
 }
 
 /// Why a packet is not answered.
@@ -123,6 +128,14 @@ pub enum Silence {
     /// A REQUEST that names no address at all.
     #[error("the request names no address")]
     NoAddress,
+    /// On the node's network another server answers this.
+    #[error("on the network of {node} another DHCP server answers this (dhcpmode={mode})")]
+    Foreign {
+        /// The node.
+        node: NodeName,
+        /// The attribute of its network.
+        mode: &'static str,
+    },
     /// A message that only servers send.
     #[error("it is a server's message")]
     FromServer,
@@ -148,11 +161,12 @@ fn decide(bytes: &[u8], directory: &dyn Directory, server: &ServerFacts) -> Resu
             return Err(Silence::OtherServer(chosen));
         }
     }
-    let mac = request.mac;
-    let node = directory.by_mac(&mac).ok_or_else(|| match directory.why_not(&mac) {
-        Some(why) => Silence::Incomplete(why),
-        None => Silence::Unknown { mac },
-    })?;
+    let node = known(&request.mac, directory)?;
+    match node.mode {
+        Mode::Full => {}
+        Mode::Proxy => return proxy::offer(&request, &node, server),
+        Mode::Off => return Err(proxy::foreign(&node)),
+    }
     let context = Context { request: &request, node: &node, server };
     match request.message {
         None => Ok(context.grant(Form::Bootp)),
@@ -166,6 +180,14 @@ fn decide(bytes: &[u8], directory: &dyn Directory, server: &ServerFacts) -> Resu
         }
         Some(Type::Offer | Type::Ack | Type::Nak) => Err(Silence::FromServer),
     }
+}
+
+/// The reservation of a machine, or why it is not served.
+pub(super) fn known(mac: &Mac, directory: &dyn Directory) -> Result<Reservation, Silence> {
+    directory.by_mac(mac).ok_or_else(|| match directory.why_not(mac) {
+        Some(why) => Silence::Incomplete(why),
+        None => Silence::Unknown { mac: *mac },
+    })
 }
 
 /// A request of a known node.
@@ -198,6 +220,7 @@ impl Context<'_> {
             Form::Offer => Kind::Offer,
             Form::Ack | Form::Informed => Kind::Ack,
             Form::Bootp => Kind::Bootp,
+            Form::ProxyOffer | Form::ProxyAck => Kind::Proxy,
         };
         Decision::Reply {
             destination: self.destination(form),
@@ -240,6 +263,7 @@ impl fmt::Display for Kind {
             Self::Ack => "ACK",
             Self::Nak { .. } => "NAK",
             Self::Bootp => "BOOTP reply",
+            Self::Proxy => "boot file",
         })
     }
 }

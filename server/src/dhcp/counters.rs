@@ -14,6 +14,7 @@ pub struct Counters {
     acks: AtomicU64,
     naks: AtomicU64,
     bootp_replies: AtomicU64,
+    boot_files: AtomicU64,
     malformed: AtomicU64,
     unknown: AtomicU64,
     ignored: AtomicU64,
@@ -34,6 +35,8 @@ pub struct Counts {
     pub naks: u64,
     /// BOOTP replies sent.
     pub bootp_replies: u64,
+    /// Boot files told where another server gives the address.
+    pub boot_files: u64,
     /// Datagrams that could not be understood.
     pub malformed: u64,
     /// Requests of machines that are not defined, or not completely.
@@ -57,6 +60,7 @@ impl Counters {
             acks: read(&self.acks),
             naks: read(&self.naks),
             bootp_replies: read(&self.bootp_replies),
+            boot_files: read(&self.boot_files),
             malformed: read(&self.malformed),
             unknown: read(&self.unknown),
             ignored: read(&self.ignored),
@@ -76,6 +80,7 @@ impl Counters {
                 Kind::Ack => &self.acks,
                 Kind::Nak { .. } => &self.naks,
                 Kind::Bootp => &self.bootp_replies,
+                Kind::Proxy => &self.boot_files,
             },
             Decision::Silent { reason, .. } => match reason {
                 Silence::Malformed(_) => &self.malformed,
@@ -84,6 +89,7 @@ impl Counters {
                 | Silence::Released { .. }
                 | Silence::Declined { .. }
                 | Silence::NoAddress
+                | Silence::Foreign { .. }
                 | Silence::FromServer => &self.ignored,
             },
         });

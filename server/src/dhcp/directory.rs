@@ -46,6 +46,20 @@ pub struct Reservation {
     pub hostname: String,
     /// How it boots from the network.
     pub netboot: NetBoot,
+    /// Who gives addresses on its network.
+    pub mode: Mode,
+}
+
+/// The `dhcpmode` attribute of a network: how much of DHCP is this server's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// All of it.
+    #[default]
+    Full,
+    /// Another server gives the addresses; only what boots from the network is told, beside it, what to boot.
+    Proxy,
+    /// Nothing: another server also says what to boot.
+    Off,
 }
 
 /// The `netboot` attribute of a node: which loader its firmware is given.

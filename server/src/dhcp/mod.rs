@@ -10,6 +10,7 @@ mod client;
 mod counters;
 mod directory;
 mod limit;
+mod proxy;
 mod reply;
 mod request;
 mod serve;
@@ -17,7 +18,7 @@ mod serve;
 pub use answer::{Decision, Destination, Kind, Replied, Silence, answer};
 pub use client::{Architecture, Client, Program};
 pub use counters::{Counters, Counts};
-pub use directory::{Directory, NetBoot, Reservation, ServerFacts};
+pub use directory::{Directory, Mode, NetBoot, Reservation, ServerFacts};
 pub use request::ParseError;
 pub use serve::{DhcpError, Events, Listen, Server};
 

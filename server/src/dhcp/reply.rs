@@ -36,6 +36,10 @@ pub(super) enum Form {
     Informed,
     /// To a BOOTP client: without anything of DHCP.
     Bootp,
+    /// To a DISCOVER that another server gives an address: what to boot, and nothing of the network.
+    ProxyOffer,
+    /// The same to a REQUEST on the boot server's port.
+    ProxyAck,
 }
 
 /// What a node is granted.
@@ -52,20 +56,23 @@ pub(super) fn grant(request: &Request, grant: &Grant<'_>) -> Vec<u8> {
     let Grant { form, node, boot, server } = *grant;
     let mut message = header(request);
     message.set_ciaddr(request.ciaddr);
-    if form != Form::Informed {
+    let proxied = matches!(form, Form::ProxyOffer | Form::ProxyAck);
+    if form != Form::Informed && !proxied {
         message.set_yiaddr(node.ip);
     }
     if *boot != Boot::Unasked {
         message.set_siaddr(server.address).set_sname_str(server.address.to_string());
     }
     let mut options = match form {
-        Form::Offer => dhcp_options(MessageType::Offer, request, server),
-        Form::Ack | Form::Informed => dhcp_options(MessageType::Ack, request, server),
+        Form::Offer | Form::ProxyOffer => dhcp_options(MessageType::Offer, request, server),
+        Form::Ack | Form::Informed | Form::ProxyAck => dhcp_options(MessageType::Ack, request, server),
         Form::Bootp => Vec::new(),
     };
     let leased = matches!(form, Form::Offer | Form::Ack);
-    options.push(DhcpOption::SubnetMask(mask(node.prefix)));
-    options.extend(node.gateway.map(|gateway| DhcpOption::Router(vec![gateway])));
+    if !proxied {
+        options.push(DhcpOption::SubnetMask(mask(node.prefix)));
+        options.extend(node.gateway.map(|gateway| DhcpOption::Router(vec![gateway])));
+    }
     if leased {
         options.push(DhcpOption::AddressLeaseTime(seconds(server)));
     }
@@ -77,7 +84,9 @@ pub(super) fn grant(request: &Request, grant: &Grant<'_>) -> Vec<u8> {
             options.extend(boot_options(file, server));
         }
     }
-    options.extend(network_options(node));
+    if !proxied {
+        options.extend(network_options(node));
+    }
     if leased {
         // The usual half and seven eighths (RFC 2131 section 4.4.5).
         options.push(DhcpOption::Renewal(seconds(server) / 2));

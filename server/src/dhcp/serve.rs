@@ -15,6 +15,7 @@ use super::answer::{Decision, Destination, Kind, Replied, Silence, answer};
 use super::counters::Counters;
 use super::directory::{Directory, ServerFacts};
 use super::limit::Limit;
+use super::proxy::answer_on_boot_port;
 
 /// Longest request read; Ethernet's MTU bounds real ones.
 const BUFFER: usize = 2048;
@@ -22,6 +23,9 @@ const BUFFER: usize = 2048;
 const SOCKET_BUFFER: usize = 4 << 20;
 /// A network that is down makes receiving fail at once, again and again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// The boot server's port (PXE 2.1 section 2.2.4), asked where another server gives the addresses.
+const BOOT_PORT: u16 = 4011;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +70,20 @@ pub enum DhcpError {
 /// A listening DHCP server.
 pub struct Server {
     socket: UdpSocket,
+    boot_socket: UdpSocket,
     port: u16,
     facts: ServerFacts,
     directory: Arc<dyn Directory>,
     events: Arc<dyn Events>,
     counters: Arc<Counters>,
     said: Limit<(Option<Mac>, Said)>,
+}
+
+/// The port that a packet came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    Dhcp,
+    Boot,
 }
 
 /// Things said about a machine, each at its own pace.
@@ -93,13 +105,13 @@ impl Server {
         facts: ServerFacts,
         directory: Arc<dyn Directory>,
     ) -> Result<Self, DhcpError> {
-        let socket = open(listen).map_err(|source| DhcpError::Bind {
-            port: listen.port,
-            interface: listen.interface.clone(),
-            source,
-        })?;
+        let open = |port| {
+            let interface = listen.interface.clone();
+            open(listen, port).map_err(|source| DhcpError::Bind { port, interface, source })
+        };
         Ok(Self {
-            socket,
+            socket: open(listen.port)?,
+            boot_socket: open(BOOT_PORT)?,
             port: listen.port,
             facts,
             directory,
@@ -124,15 +136,16 @@ impl Server {
 
     /// Answers until `cancel`. A network that is down is waited for.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut buffer = vec![0; BUFFER];
+        let (mut buffer, mut boot_buffer) = (vec![0; BUFFER], vec![0; BUFFER]);
         loop {
             let received = tokio::select! {
-                biased;
                 () = cancel.cancelled() => return,
-                received = self.socket.recv_from(&mut buffer) => received,
+                received = self.socket.recv_from(&mut buffer) => received.map(|(length, from)| (Door::Dhcp, length, from)),
+                received = self.boot_socket.recv_from(&mut boot_buffer) => received.map(|(length, from)| (Door::Boot, length, from)),
             };
             match received {
-                Ok((length, from)) => self.take(&buffer[..length], from).await,
+                Ok((Door::Dhcp, length, from)) => self.take(Door::Dhcp, &buffer[..length], from).await,
+                Ok((Door::Boot, length, from)) => self.take(Door::Boot, &boot_buffer[..length], from).await,
                 Err(error) => {
                     if self.said.say((None, Said::SendError), Instant::now()).is_some() {
                         tracing::warn!(%error, "receiving DHCP packets failed");
@@ -147,11 +160,14 @@ impl Server {
     }
 
     /// Deals with one datagram.
-    pub(super) async fn take(&mut self, bytes: &[u8], from: SocketAddr) {
+    pub(super) async fn take(&mut self, door: Door, bytes: &[u8], from: SocketAddr) {
         self.counters.packet();
         tracing::trace!(%from, length = bytes.len(), "packet");
         // One packet, whatever it makes the code do, must not end the service for the others.
-        let decision = catch_unwind(AssertUnwindSafe(|| answer(bytes, &*self.directory, &self.facts)));
+        let decision = catch_unwind(AssertUnwindSafe(|| match door {
+            Door::Dhcp => answer(bytes, &*self.directory, &self.facts),
+            Door::Boot => answer_on_boot_port(bytes, &*self.directory, &self.facts),
+        }));
         let Ok(decision) = decision else {
             self.counters.panicked();
             if self.said.say((None, Said::Panic), Instant::now()).is_some() {
@@ -162,20 +178,32 @@ impl Server {
         };
         self.counters.decided(&decision);
         match decision {
-            Decision::Reply { destination, bytes, what } => self.reply(destination, &bytes, &what).await,
+            Decision::Reply { destination, bytes, what } => {
+                let to = self.address_of(destination, from);
+                self.reply((door, to), &bytes, &what).await;
+            }
             Decision::Silent { reason, mac } => self.stay_silent(mac, &reason, from),
         }
     }
 
-    async fn reply(&mut self, destination: Destination, bytes: &[u8], what: &Replied) {
+    fn address_of(&self, destination: Destination, from: SocketAddr) -> SocketAddr {
         let client_port = self.port.saturating_add(1);
-        let to = match destination {
-            Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, client_port),
-            Destination::Client(address) => SocketAddrV4::new(address, client_port),
-            Destination::Relay(address) => SocketAddrV4::new(address, self.port),
+        let (address, port) = match destination {
+            Destination::Broadcast => (Ipv4Addr::BROADCAST, client_port),
+            Destination::Client(address) => (address, client_port),
+            Destination::Relay(address) => (address, self.port),
+            Destination::Sender => return from,
+        };
+        SocketAddr::V4(SocketAddrV4::new(address, port))
+    }
+
+    async fn reply(&mut self, (door, to): (Door, SocketAddr), bytes: &[u8], what: &Replied) {
+        let socket = match door {
+            Door::Dhcp => &self.socket,
+            Door::Boot => &self.boot_socket,
         };
         let Replied { kind, node, mac, ip, client, boot_file, no_loader } = what;
-        if let Err(error) = self.socket.send_to(bytes, SocketAddr::V4(to)).await {
+        if let Err(error) = socket.send_to(bytes, to).await {
             self.counters.not_sent();
             if self.said.say((Some(*mac), Said::SendError), Instant::now()).is_some() {
                 tracing::warn!(%node, %mac, %to, %error, "a reply could not be sent");
@@ -187,6 +215,7 @@ impl Server {
             Kind::Ack | Kind::Bootp => {
                 tracing::info!(%node, %mac, %ip, %client, boot_file, "address given");
             }
+            Kind::Proxy => tracing::info!(%node, %mac, %client, boot_file, %to, "boot file told"),
             Kind::Nak { reason } => tracing::warn!(%node, %mac, %reason, "address refused"),
         }
         if *no_loader && self.said.say((Some(*mac), Said::NoLoader), Instant::now()).is_some() {
@@ -210,6 +239,7 @@ impl Server {
                 | Silence::Released { .. }
                 | Silence::OtherServer(_)
                 | Silence::NoAddress
+                | Silence::Foreign { .. }
                 | Silence::FromServer => {
                     tracing::info!(mac = shown, %from, repeated, %reason, "DHCP packet not answered");
                 }
@@ -219,7 +249,7 @@ impl Server {
     }
 }
 
-fn open(listen: &Listen) -> std::io::Result<UdpSocket> {
+fn open(listen: &Listen, port: u16) -> std::io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -229,7 +259,7 @@ fn open(listen: &Listen) -> std::io::Result<UdpSocket> {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     // Broadcasts are only delivered to sockets on the unspecified address.
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, listen.port).into())?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
     UdpSocket::from_std(socket.into())
 }
 

@@ -1,4 +1,4 @@
-//! Two namespaces joined by a veth pair: the server under test in one, a client in the other.
+//! Three namespaces: the server under test, a client, and between them a bridge where another server may run.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use sysclone_protocol::names::Mac;
 use sysclone_server::dhcp::{
-    Counters, Directory, Events, Listen, NetBoot, Replied, Reservation, Server, ServerFacts, Silence,
+    Counters, Directory, Events, Listen, Mode, NetBoot, Replied, Reservation, Server, ServerFacts, Silence,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// The client's interface.
 pub(crate) const CLIENT: Mac = Mac([0x52, 0x54, 0, 0x77, 0, 0x05]);
+
+/// The other server's address on the bridge.
+const FOREIGN: &str = "10.77.0.9/16";
 
 /// What the server decided, in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +61,7 @@ pub(crate) fn node(mac: Mac, ip: [u8; 4]) -> Reservation {
         domain: Some("cluster.example".to_owned()),
         hostname: "target".to_owned(),
         netboot: NetBoot::Xnba,
+        mode: Mode::Full,
     }
 }
 
@@ -81,7 +85,7 @@ pub(crate) struct Net {
     events: Receiver<Event>,
     cancel: CancellationToken,
     server: Option<JoinHandle<()>>,
-    names: [String; 2],
+    names: [String; 3],
 }
 
 impl Net {
@@ -90,7 +94,7 @@ impl Net {
         assert!(rustix::process::geteuid().is_root(), "network namespaces need root: run this test as root");
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let names = ["s", "c"].map(|end| format!("sysclone-dhcp-{}-{number}{end}", std::process::id()));
+        let names = ["s", "c", "f"].map(|end| format!("sysclone-dhcp-{}-{number}{end}", std::process::id()));
         let (report, events) = channel();
         let cancel = CancellationToken::new();
         let book = Arc::<Book>::default();
@@ -109,11 +113,21 @@ impl Net {
     }
 
     fn wire(&self) {
-        let [server, client] = &self.names;
+        let [server, client, between] = &self.names;
         let mac = CLIENT.to_string();
         ip(&["netns", "add", server]);
         ip(&["netns", "add", client]);
-        ip(&["link", "add", "s0", "netns", server, "type", "veth", "peer", "name", "c0", "netns", client]);
+        ip(&["netns", "add", between]);
+        ip(&["-n", between, "link", "add", "br0", "type", "bridge"]);
+        for (end, port, namespace) in [("s0", "p0", server), ("c0", "p1", client)] {
+            ip(&[
+                "link", "add", end, "netns", namespace, "type", "veth", "peer", "name", port, "netns",
+                between,
+            ]);
+            ip(&["-n", between, "link", "set", port, "master", "br0", "up"]);
+        }
+        ip(&["-n", between, "addr", "add", FOREIGN, "dev", "br0"]);
+        ip(&["-n", between, "link", "set", "br0", "up"]);
         ip(&["-n", server, "addr", "add", "10.77.0.1/16", "dev", "s0"]);
         ip(&["-n", server, "link", "set", "s0", "up"]);
         ip(&["-n", client, "link", "set", "c0", "address", &mac, "up"]);
@@ -159,12 +173,34 @@ impl Net {
 
     /// A command in the client's namespace. Panics with the package's name if the program is missing.
     pub(crate) fn client(&self, package: &str, program: &str) -> Command {
+        self.command(1, package, program)
+    }
+
+    /// A command between the two, on the bridge `br0` with the address 10.77.0.9: another server of the network.
+    pub(crate) fn between(&self, package: &str, program: &str) -> Command {
+        self.command(2, package, program)
+    }
+
+    /// Something listening in the server's namespace.
+    pub(crate) fn listen(&self, address: &str) -> std::net::TcpListener {
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.names[0])).unwrap();
+        std::thread::scope(|scope| {
+            let open = || {
+                let kind = rustix::thread::LinkNameSpaceType::Network;
+                rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind)).unwrap();
+                std::net::TcpListener::bind(address).unwrap()
+            };
+            scope.spawn(open).join().unwrap()
+        })
+    }
+
+    fn command(&self, namespace: usize, package: &str, program: &str) -> Command {
         let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
         let there = path.split(':').any(|dir| std::path::Path::new(dir).join(program).is_file());
         assert!(there, "{program} is needed: apt-get install {package}");
         let mut command = Command::new("ip");
         // ip becomes the program, so that its process is the child itself.
-        command.env("PATH", path).args(["netns", "exec", &self.names[1], program]);
+        command.env("PATH", path).args(["netns", "exec", &self.names[namespace], program]);
         command.stdin(Stdio::null()).current_dir(self.directory.path());
         command
     }
@@ -172,6 +208,12 @@ impl Net {
     /// Configures the client's namespace.
     pub(crate) fn client_ip(&self, args: &[&str]) {
         ip(&[&["-n", self.names[1].as_str()], args].concat());
+    }
+
+    /// A tap on the bridge, for a machine.
+    pub(crate) fn tap(&self, name: &str) {
+        ip(&["-n", &self.names[2], "tuntap", "add", "dev", name, "mode", "tap"]);
+        ip(&["-n", &self.names[2], "link", "set", name, "master", "br0", "up"]);
     }
 
     /// An executable script in the test's directory; gives its path.

@@ -40,7 +40,7 @@ impl Source {
     }
 }
 
-/// Sorted by name. `sysclone` and `syscloneimage` hold the attributes that xCAT does not have.
+/// Sorted by name. `sysclone`, `syscloneimage` and `sysclonenetwork` hold the attributes that xCAT does not have.
 pub(super) const SOURCE: &[Source] = &[
     Source::new(
         "bootparams",
@@ -229,6 +229,7 @@ pub(super) const SOURCE: &[Source] = &[
     .only_if("nodetype", &["switch"]),
     Source::new("sysclone", Node, "node", "hostname installdisk installshell qmpsocket"),
     Source::new("syscloneimage", Osimage, "imagename", "exclude layout keep"),
+    Source::new("sysclonenetwork", Network, "netname", "dhcpmode"),
     Source::new(
         "vm",
         Node,

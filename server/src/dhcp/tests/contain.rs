@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::packet::{Packet, facts};
+use crate::dhcp::serve::Door;
 use crate::dhcp::{Directory, Listen, Reservation, Server};
 use sysclone_protocol::names::Mac;
 
@@ -25,7 +26,7 @@ async fn a_failure_on_one_packet_is_counted_and_the_next_is_served() {
     let mut server = Server::bind(&listen, facts(), Arc::new(Failing(bad.mac()))).unwrap();
     let from = SocketAddr::from(([127, 0, 0, 1], 68));
     for packet in [&bad, &good, &bad] {
-        server.take(&packet.bytes(), from).await;
+        server.take(Door::Dhcp, &packet.bytes(), from).await;
     }
     let counts = server.counters().now();
     assert_eq!((counts.received, counts.panics, counts.unknown), (3, 2, 1));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sysclone_protocol::names::Mac;
 
-use crate::dhcp::{Decision, NetBoot, Reservation, ServerFacts, answer};
+use crate::dhcp::{Decision, Mode, NetBoot, Reservation, ServerFacts, answer};
 
 /// Where BOOTP's vendor area begins.
 const AREA: usize = 236;
@@ -96,6 +96,7 @@ pub(super) fn reservation(mac: Mac, netboot: NetBoot) -> Reservation {
         domain: Some("cluster.example".to_owned()),
         hostname: "target".to_owned(),
         netboot,
+        mode: Mode::Full,
     }
 }
 

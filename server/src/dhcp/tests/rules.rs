@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::packet::{Packet, facts, option, options, reply, reservation};
+use crate::dhcp::proxy::answer_on_boot_port;
 use crate::dhcp::{
-    Architecture, Client, Decision, Destination, Directory, Kind, NetBoot, ParseError, Program, Reservation,
-    Silence, answer,
+    Architecture, Client, Decision, Destination, Directory, Kind, Mode, NetBoot, ParseError, Program,
+    Reservation, Silence, answer,
 };
 use sysclone_protocol::names::Mac;
 
@@ -304,4 +305,56 @@ fn prefixes_become_masks() {
         let decision = answer(&packet.bytes(), &HashMap::from([(node.mac, node)]), &facts());
         assert_eq!(option(&decision, 1), Some(mask.to_vec()), "/{prefix}");
     }
+}
+
+fn decide_in(mode: Mode, packet: &Packet) -> Decision {
+    let node = Reservation { mode, ..reservation(packet.mac(), NetBoot::Auto) };
+    answer(&packet.bytes(), &HashMap::from([(node.mac, node)]), &facts())
+}
+
+#[test]
+fn beside_another_server_only_the_boot_file_is_told() {
+    for (name, class, file) in [
+        ("ipxe-discover", "PXEClient", "http://10.77.0.1:8080/boot/ipxe/"),
+        ("edk2-pxe-discover", "PXEClient", "efi/shimx64.efi"),
+        ("edk2-http-discover", "HTTPClient", "http://10.77.0.1:8080/boot/snponly.efi"),
+    ] {
+        let decision = decide_in(Mode::Proxy, &Packet::fixture(name));
+        let bytes = reply(&decision);
+        assert_eq!((&bytes[16..20], &bytes[20..24]), (&NONE[..], &SERVER[..]), "{name}");
+        assert_eq!(option(&decision, 60).as_deref(), Some(class.as_bytes()), "{name}");
+        assert!(option(&decision, 67).is_some_and(|told| told.starts_with(file.as_bytes())), "{name}");
+        for network in [1, 3, 6, 12, 15, 51, 58, 59] {
+            assert_eq!(option(&decision, network), None, "{name}: option {network} is the other server's");
+        }
+        let relayed = decide_in(Mode::Proxy, &Packet::fixture(name).at(GIADDR, [10, 9, 0, 1]));
+        let Decision::Reply { destination, .. } = relayed else { panic!("{name}: silent") };
+        assert_eq!(destination, Destination::Relay([10, 9, 0, 1].into()), "{name}");
+    }
+}
+
+#[test]
+fn what_is_another_servers_is_not_answered() {
+    let foreign = |mode, packet: &Packet| matches!(silence(decide_in(mode, packet)), Silence::Foreign { .. });
+    let system = Packet::fixture("dhclient-request").with(53, &[1]).without(54);
+    assert!(foreign(Mode::Proxy, &system), "an address");
+    let refused = request(NONE, OTHER, NONE);
+    assert!(foreign(Mode::Proxy, &refused), "a NAK would take the other server's address away");
+    assert!(foreign(Mode::Off, &Packet::fixture("ipxe-discover")));
+}
+
+/// PXE 2.1: the request on port 4011 is answered to where it came from, on networks with another server only.
+#[test]
+fn the_boot_port_answers_beside_another_server_only() {
+    let packet = Packet::fixture("ipxe-request").without(54).at(CIADDR, [10, 77, 50, 1]);
+    let ask = |mode| {
+        let node = Reservation { mode, ..reservation(packet.mac(), NetBoot::Auto) };
+        answer_on_boot_port(&packet.bytes(), &HashMap::from([(node.mac, node)]), &facts())
+    };
+    let decision = ask(Mode::Proxy);
+    let Decision::Reply { destination, ref bytes, .. } = decision else { panic!("silent") };
+    assert_eq!(destination, Destination::Sender);
+    assert_eq!((option(&decision, 53), &bytes[16..20]), (Some(vec![5]), &NONE[..]));
+    assert!(matches!(silence(ask(Mode::Full)), Silence::Foreign { .. }));
+    assert!(matches!(silence(ask(Mode::Off)), Silence::Foreign { .. }));
 }
