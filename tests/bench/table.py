@@ -28,7 +28,7 @@ def head(results):
 def row_text(what, ours, rival, bar=None, unit="s"):
     """One row. `rival` is a name and its figure; `bar` is the ratio that is allowed."""
     name, figure = rival
-    ratio = ours / figure if figure else float("inf")
+    ratio = ours / figure if figure else float("inf") if ours else 0
     verdict = "" if bar is None else "met" if ratio <= bar else "**missed**"
     allowed = "" if bar is None else f"≤ {bar:.4g}"
     return f"| {what} | {number(ours, unit)} | {name} {number(figure, unit)} | {ratio:.3g} | {allowed} | {verdict} |"
@@ -111,6 +111,6 @@ ROWS = {
     "clients": clients,
     "unchanged": unchanged,
     "delta": delta,
-    "rename": altered("a directory renamed", 1),
+    "rename": altered("a directory renamed", 0),
     "4 KiB": altered("4 KiB changed in 100 MB", 512 << 10),
 }
