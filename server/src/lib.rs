@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
 //! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
-//! [`capture`], [`images`], [`remote`] and [`power`]; what must last is in [`db`], [`trust`] and the image store. [`cli`]
+//! [`capture`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready; what must last is in [`db`], [`trust`] and the image store. [`cli`]
 //! talks to the daemon by [`wire`].
 
 pub mod api;
@@ -23,6 +23,7 @@ pub mod http;
 pub mod images;
 pub mod noderange;
 pub mod power;
+mod probe;
 pub mod remote;
 pub mod said;
 mod sockets;

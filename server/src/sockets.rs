@@ -127,8 +127,8 @@ fn tftp(app: &Arc<App>, port: u16) -> Result<tftp_server::Server> {
 }
 
 fn dhcp(app: &Arc<App>, port: u16) -> Result<dhcp::Server> {
-    let Listen { address, interface, http_port, .. } = &app.config.listen;
-    let interface = interface.clone().or_else(|| interface_of(*address));
+    let Listen { address, http_port, .. } = &app.config.listen;
+    let interface = provisioning_interface(&app.config.listen);
     if interface.is_none() {
         tracing::warn!(%address, "the interface of listen.address was not found, set listen.interface");
     }
@@ -141,6 +141,11 @@ fn dhcp(app: &Arc<App>, port: u16) -> Result<dhcp::Server> {
         }
     })?;
     Ok(server.with_events(Arc::new(DhcpEvents(Arc::clone(app)))))
+}
+
+/// The interface of the provisioning network: as configured, else the one with the server's address.
+pub(crate) fn provisioning_interface(listen: &Listen) -> Option<String> {
+    listen.interface.clone().or_else(|| interface_of(listen.address))
 }
 
 #[derive(Deserialize)]

@@ -17,11 +17,13 @@
 //! | `POST /api/v1/images` | [`ImageChange`] → [`ImageChanged`] |
 //! | `GET /api/v1/images/{image}` | → [`ImageAccess`]; root only |
 //! | `POST /api/v1/images/work` | [`ImageWork`] → lines of [`ImageWorkLine`] |
+//! | `GET /api/v1/probe` | → `Vec<`[`probe::Check`]`>` |
 //! | `GET /api/v1/events?after=N&nodes=a,b&follow=true` | → lines of [`EventRecord`]; `follow` keeps the stream open |
 //!
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
 
 pub mod power;
+pub mod probe;
 pub mod remote;
 
 use std::collections::BTreeMap;

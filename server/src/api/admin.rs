@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::agent::body;
 use super::error::ApiError;
 use super::user::Actor;
-use super::{capture, events, images, power, remote, secrets};
+use super::{capture, events, images, power, probe, remote, secrets};
 use crate::app::App;
 use crate::define::apply_change;
 use crate::deploy;
@@ -41,6 +41,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/api/v1/images", get(images::list).post(images::change))
         .route("/api/v1/images/work", post(images::work))
         .route("/api/v1/images/{image}", get(images::access))
+        .route("/api/v1/probe", get(probe::probe))
         .route("/api/v1/events", get(events::events))
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
         .method_not_allowed_fallback(async || {

@@ -9,6 +9,7 @@ mod events;
 mod images;
 mod packs;
 mod power;
+mod probe;
 mod remote;
 mod secrets;
 mod user;

@@ -126,6 +126,15 @@ impl BootFiles {
         ["kernel", "initrd.img"].iter().all(|file| self.files.contains_key(&format!("{arch}/{file}")))
     }
 
+    /// Whether the same files would be served.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(name, file): (&String, &BootFile)| {
+            other.files.get(name).is_some_and(|theirs| theirs.hash == file.hash)
+        };
+        self.files.len() == other.files.len() && self.files.iter().all(same)
+    }
+
     /// How many files there are, and their bytes.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{complete, image, manual, power, remote, rinstall};
+use super::{complete, image, manual, power, probe, remote, rinstall};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ pub(super) enum Verb {
     /// Bring running machines up to date
     #[command(version, disable_version_flag = true, after_help = remote::UPDATENODE_EXAMPLES)]
     Updatenode(remote::Updatenode),
+    /// Check the server's side before a deployment, and say what to do
+    #[command(version, disable_version_flag = true, after_help = probe::EXAMPLES)]
+    Probe(probe::Probe),
     /// Show what happened
     #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),

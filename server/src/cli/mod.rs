@@ -18,6 +18,7 @@ mod meter;
 mod nodeset;
 mod objects;
 mod power;
+mod probe;
 mod remote;
 mod remove;
 mod render;
@@ -85,6 +86,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Xdsh(args) => remote::xdsh(&args, console).await,
         Verb::Xdcp(args) => remote::xdcp(&args, console).await,
         Verb::Updatenode(args) => remote::updatenode(&args, console).await,
+        Verb::Probe(args) => probe::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::Image(args) => image::run(&args.verb, console).await,

@@ -36,6 +36,7 @@ pub struct Definitions {
 /// The definitions at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    networks: Vec<Network>,
     nodes: BTreeMap<String, Entry>,
     groups: BTreeMap<String, Vec<String>>,
     by_mac: HashMap<Mac, String>,
@@ -66,6 +67,7 @@ impl Snapshot {
         for (name, attributes) in nodes {
             snapshot.add(name, attributes, &networks);
         }
+        snapshot.networks = networks;
         snapshot
     }
 
@@ -115,6 +117,12 @@ impl Snapshot {
             network.domain.clone_from(&self.site.domain);
         }
         Ok(Placed { ip, network })
+    }
+
+    /// All networks that can be used.
+    #[must_use]
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
     }
 
     /// Names of all nodes, sorted.

@@ -11,6 +11,7 @@ mod killed;
 mod killed_verbs;
 mod life;
 mod power;
+mod probe;
 mod remote;
 mod site;
 mod start;

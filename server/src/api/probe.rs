@@ -1,0 +1,18 @@
+//! The check before a deployment, as [`crate::wire`] lists the call.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::error::ApiError;
+use super::user::Actor;
+use crate::app::App;
+use crate::wire::probe::Check;
+
+/// `GET probe`.
+pub(super) async fn probe(State(app): State<Arc<App>>, _actor: Actor) -> Result<Json<Vec<Check>>, ApiError> {
+    let checks = tokio::task::spawn_blocking(move || crate::probe::probe(&app)).await;
+    checks.map(Json).map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
