@@ -1,4 +1,5 @@
-//! The configurations that loaders read, compared byte for byte with files that real loaders have booted from.
+//! The configurations that loaders read, compared byte for byte with files that real loaders have booted from; those of
+//! Petitboot and yaboot are as xCAT writes them and no such loader has read them yet.
 //! `UPDATE_GOLDEN=1 cargo test -p sysclone-bootloaders` rewrites them.
 
 use std::path::Path;
@@ -7,8 +8,13 @@ use sysclone_bootloaders::netboot::{
     Action, Entry, Headline, HttpServer, Install, KernelArgs, Loader, ValueError, render,
 };
 
-const LOADERS: [(Loader, &str); 3] =
-    [(Loader::Ipxe, "ipxe"), (Loader::Pxelinux, "pxelinux"), (Loader::Grub2, "grub2")];
+const LOADERS: [(Loader, &str); 5] = [
+    (Loader::Ipxe, "ipxe"),
+    (Loader::Pxelinux, "pxelinux"),
+    (Loader::Grub2, "grub2"),
+    (Loader::Petitboot, "petitboot"),
+    (Loader::Yaboot, "yaboot"),
+];
 
 #[expect(clippy::unwrap_used, reason = "the address is a constant")]
 fn install(headline: &str, args: &str) -> Result<Entry, ValueError> {

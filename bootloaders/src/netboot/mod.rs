@@ -6,9 +6,11 @@
 
 mod grub2;
 mod ipxe;
+mod petitboot;
 mod pxelinux;
 mod request;
 mod value;
+mod yaboot;
 
 pub use request::{ClientKey, ConfigRequest, Loader, recognise};
 pub use value::{BootPath, Headline, HttpServer, KernelArgs, ValueError};
@@ -51,5 +53,7 @@ pub fn render(loader: Loader, entry: &Entry) -> String {
         Loader::Ipxe => ipxe::render(entry),
         Loader::Pxelinux => pxelinux::render(entry),
         Loader::Grub2 => grub2::render(entry),
+        Loader::Petitboot => petitboot::render(entry),
+        Loader::Yaboot => yaboot::render(entry),
     }
 }

@@ -15,6 +15,10 @@ pub enum Loader {
     Pxelinux,
     /// GRUB 2 (xCAT's `grub2`).
     Grub2,
+    /// Petitboot, on OpenPOWER machines.
+    Petitboot,
+    /// yaboot, on Open Firmware machines.
+    Yaboot,
 }
 
 /// How a configuration's name identifies the machine.
@@ -46,6 +50,8 @@ impl Loader {
             Self::Ipxe => format!("ipxe/{mac}"),
             Self::Pxelinux => format!("pxelinux.cfg/01-{mac}"),
             Self::Grub2 => format!("grub2/grub.cfg-01-{mac}"),
+            Self::Petitboot => format!("petitboot/01-{mac}"),
+            Self::Yaboot => format!("yaboot.conf-{mac}"),
         }
     }
 }
@@ -55,12 +61,24 @@ impl Loader {
 #[must_use]
 pub fn recognise(path: &str) -> Option<ConfigRequest> {
     let path = path.trim_start_matches('/').to_ascii_lowercase();
-    let (directory, name) = path.split_once('/')?;
+    let Some((directory, name)) = path.split_once('/') else { return at_the_top(&path) };
     let (loader, client) = match directory {
         "ipxe" => (Loader::Ipxe, ClientKey::Mac(mac(name)?)),
         "pxelinux.cfg" => (Loader::Pxelinux, client(name)?),
         "grub2" => (Loader::Grub2, client(name.strip_prefix("grub.cfg-")?)?),
+        "petitboot" => (Loader::Petitboot, client(name)?),
+        "etc" => (Loader::Yaboot, ClientKey::Ip(address(name)?)),
         _ => return None,
+    };
+    Some(ConfigRequest { loader, client })
+}
+
+/// What is asked for outside any folder: yaboot's file for a MAC, which it writes without the `01-`, and Petitboot's for
+/// an address.
+fn at_the_top(name: &str) -> Option<ConfigRequest> {
+    let (loader, client) = match name.strip_prefix("yaboot.conf-") {
+        Some(name) => (Loader::Yaboot, ClientKey::Mac(mac(name)?)),
+        None => (Loader::Petitboot, ClientKey::Ip(address(name)?)),
     };
     Some(ConfigRequest { loader, client })
 }
@@ -71,11 +89,17 @@ fn client(name: &str) -> Option<ClientKey> {
     if let Some(name) = name.strip_prefix("01-") {
         return mac(name).map(ClientKey::Mac);
     }
-    if name.len() == 8 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return u32::from_str_radix(name, 16).ok().map(|bits| ClientKey::Ip(bits.into()));
+    if let Some(address) = address(name) {
+        return Some(ClientKey::Ip(address));
     }
     let dashed = name.len() == uuid::fmt::Hyphenated::LENGTH;
     Uuid::try_parse(name).ok().filter(|_| dashed).map(ClientKey::Uuid)
+}
+
+/// An address as eight hexadecimal digits.
+fn address(name: &str) -> Option<Ipv4Addr> {
+    let whole = name.len() == 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    u32::from_str_radix(name, 16).ok().filter(|_| whole).map(Ipv4Addr::from)
 }
 
 /// A MAC with one kind of separator in the right places.
@@ -116,6 +140,11 @@ mod tests {
             ("//grub2/grub.cfg-0A4D000C", Loader::Grub2, "10.77.0.12"),
             ("grub2/grub.cfg-0a4d000c", Loader::Grub2, "10.77.0.12"),
             ("grub2/grub.cfg-4c4c4544-0044-4810-8031-b5c04f4e4a32", Loader::Grub2, uuid),
+            ("petitboot/01-52-54-00-ab-00-02", Loader::Petitboot, mac),
+            ("petitboot/0A4D000C", Loader::Petitboot, "10.77.0.12"),
+            ("0A4D000C", Loader::Petitboot, "10.77.0.12"),
+            ("yaboot.conf-52-54-00-ab-00-02", Loader::Yaboot, mac),
+            ("etc/0a4d000c", Loader::Yaboot, "10.77.0.12"),
         ] {
             assert_eq!(key(path), Some((loader, client.to_owned())), "{path}");
         }
@@ -143,6 +172,14 @@ mod tests {
             "",
             "/",
             "lpxelinux.0",
+            "0A4D000",
+            "+A4D000C",
+            "yaboot",
+            "yaboot.conf",
+            "yaboot.conf-01-52-54-00-ab-00-02",
+            "etc/01-52-54-00-ab-00-02",
+            "etc/passwd",
+            "petitboot/n1",
             "pxelinux.cfg/01-52-54-00-ab-00-0é",
         ] {
             assert_eq!(key(path), None, "{path}");
@@ -152,7 +189,8 @@ mod tests {
     #[test]
     fn the_path_given_to_a_loader_is_the_one_it_is_recognised_by() {
         let mac: Mac = "52:54:00:ab:00:02".parse().unwrap();
-        for loader in [Loader::Ipxe, Loader::Pxelinux, Loader::Grub2] {
+        let power = [Loader::Petitboot, Loader::Yaboot];
+        for loader in [Loader::Ipxe, Loader::Pxelinux, Loader::Grub2].into_iter().chain(power) {
             let request = recognise(&loader.config_path(&mac)).unwrap();
             assert_eq!(request, ConfigRequest { loader, client: ClientKey::Mac(mac) });
         }

@@ -139,6 +139,8 @@ fn seen(loader: Loader, peer: IpAddr) -> String {
         Loader::Ipxe => "iPXE",
         Loader::Pxelinux => "PXELINUX",
         Loader::Grub2 => "GRUB",
+        Loader::Petitboot => "Petitboot",
+        Loader::Yaboot => "yaboot",
     };
     format!("{loader} from {}", peer.to_canonical())
 }
