@@ -1,39 +1,61 @@
-//! Everything that is shipped: the server's programs, the static agent, and what machines boot.
+//! Everything that is shipped: the server's programs, the static agents, and what machines boot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use sysclone_tests::site::Programs;
 
-use crate::shell;
+use crate::arch::Arch;
+use crate::{setup, shell};
 
-/// The agent runs on every Linux of its architecture, so it is linked without any library.
-const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Options of the build.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Architectures of the machines to boot. For POWER, Debian packages are installed first (root).
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "x86_64")]
+    pub arch: Vec<Arch>,
+}
+
+impl Options {
+    /// What the lab's machines are.
+    pub(crate) fn lab() -> Self {
+        Self { arch: vec![Arch::X86_64] }
+    }
+}
 
 /// Builds all and says where it is.
-pub(crate) fn run() -> Result<Programs> {
-    let release = ["build", "--release", "--locked"];
-    let mut server = shell::cargo(&release);
+pub(crate) fn run(options: &Options) -> Result<Programs> {
+    setup::power(&options.arch)?;
+    let mut server = shell::cargo(&["build", "--release", "--locked"]);
     shell::run(server.args(["--package", "sysclone-server", "--package", "sysclone-image-builder"]))?;
-    let mut agent = shell::cargo(&release);
-    agent.args(["--package", "sysclone-agent", "--target", AGENT_TARGET]);
-    shell::run(agent.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
     let programs = Programs { bin: shell::target_dir().join("release"), boot: shell::lab_dir().join("boot") };
-    let agent = shell::target_dir().join(AGENT_TARGET).join("release/sysclone-agent");
-    image(&programs, &agent).context("building what machines boot")?;
+    for &arch in &options.arch {
+        let agent = agent(arch).with_context(|| format!("building the agent for {}", arch.name()))?;
+        match arch {
+            Arch::X86_64 => image(&programs, &agent).context("building what machines boot")?,
+            // What they boot is made by image-builder, from packages of an architecture that this host's apt may not know.
+            Arch::Ppc64le | Arch::Ppc64 => println!("agent for {}: {}", arch.name(), agent.display()),
+        }
+    }
     Ok(programs)
+}
+
+fn agent(arch: Arch) -> Result<PathBuf> {
+    let (mut cargo, folder) = arch.cargo(&["build", "--release", "--package", "sysclone-agent"])?;
+    shell::run(&mut cargo)?;
+    Ok(folder.join("release/sysclone-agent"))
 }
 
 fn image(programs: &Programs, agent: &Path) -> Result<()> {
     std::fs::create_dir_all(shell::lab_dir()).context("creating the lab's folder")?;
     let mut builder = Command::new(programs.bin.join("sysclone-image-builder"));
-    builder.arg("build").arg("--agent").arg(agent).arg("--out").arg(&programs.boot);
+    builder.args(["build", "--agent"]).arg(agent).arg("--out").arg(&programs.boot);
     shell::run(builder.arg("--cache").arg(cache_dir().join("boot-packages")))
 }
 
 /// What is slow to make and stays the same between runs.
-pub(crate) fn cache_dir() -> std::path::PathBuf {
+pub(crate) fn cache_dir() -> PathBuf {
     std::env::var_os("SYSCLONE_LAB_CACHE")
         .map_or_else(|| shell::lab_dir().join("cache"), |dir| shell::root().join(dir))
 }

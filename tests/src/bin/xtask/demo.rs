@@ -32,7 +32,7 @@ const QUESTIONS: &[&str] = &[
 pub(crate) fn run(options: &Options) -> Result<()> {
     let steps = Steps::default();
     steps.run("setting up the host", setup::run)?;
-    let programs = steps.run("building", build::run)?;
+    let programs = steps.run("building", || build::run(&build::Options::lab()))?;
     let folder = new_folder()?;
     let result = clone_one(&steps, &programs, &folder);
     if !options.keep_disks {

@@ -1,8 +1,12 @@
 //! The project's own commands: `cargo xtask --help`.
 
+mod arch;
 mod bench;
 mod build;
 mod demo;
+mod power;
+mod power_std;
+mod power_tree;
 mod setup;
 mod shell;
 mod test;
@@ -21,12 +25,12 @@ use sysclone_tests::golden;
 enum Task {
     /// Install the Debian packages that the build and the lab need, and check the host (root).
     Setup,
-    /// Build the server, the static agent, and the kernel and initrd that machines boot.
-    Build,
+    /// Build the server, the static agents, and the kernel and initrd that machines boot.
+    Build(build::Options),
     /// Clone a running machine onto a blank one in the lab, and show it.
     Demo(demo::Options),
-    /// Set up, lint and run all tests, the end-to-end suite included.
-    Test,
+    /// Set up, lint and run all tests, the end-to-end suite included; or the engine's on other architectures.
+    Test(test::Options),
     /// Run the end-to-end suite only.
     E2e,
     /// Measure sysclone against its rivals (docs/benchmarks.md).
@@ -57,9 +61,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::run(),
-        Task::Build => build::run().map(drop),
+        Task::Build(options) => build::run(&options).map(drop),
         Task::Demo(options) => demo::run(&options),
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::E2e => test::e2e(),
         Task::GoldenBuild { kind, folder, debs } => golden::build(kind, &folder, &debs),

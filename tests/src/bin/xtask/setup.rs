@@ -7,9 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use sysclone_exec::{Command as Quiet, Runner, System, Tool};
 
+use crate::arch::Arch;
 use crate::shell;
 
 const PACKAGES: &str = include_str!("../../../packages.txt");
+const POWER_PACKAGES: &str = include_str!("../../../packages-power.txt");
 const DPKG_QUERY: Tool = Tool("dpkg-query");
 const MODPROBE: Tool = Tool("modprobe");
 
@@ -19,39 +21,46 @@ pub(crate) fn run() -> Result<()> {
         rustix::process::geteuid().is_root(),
         "the lab makes networks, mounts and loop devices: run it as root"
     );
-    let missing = missing_packages()?;
-    if !missing.is_empty() {
-        let apt = |args: &[&str]| {
-            let mut command = Command::new("apt-get");
-            shell::run(
-                command
-                    .args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"])
-                    .args(args)
-                    .env("DEBIAN_FRONTEND", "noninteractive"),
-            )
-        };
-        apt(&["update"])?;
-        let mut install = vec!["install", "--no-install-recommends"];
-        install.extend(&missing);
-        apt(&install).context("installing packages; they are listed in tests/packages.txt")?;
-    }
+    install(PACKAGES).context("installing packages; they are listed in tests/packages.txt")?;
     check_kernel()
 }
 
-fn wanted() -> impl Iterator<Item = &'static str> {
-    PACKAGES
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|name| !name.is_empty())
+/// Installs what building for POWER needs, when one of `architectures` is that.
+pub(crate) fn power(architectures: &[Arch]) -> Result<()> {
+    if !architectures.iter().any(|arch| arch.is_power()) {
+        return Ok(());
+    }
+    install(POWER_PACKAGES).context("installing packages; they are listed in tests/packages-power.txt")
 }
 
-fn missing_packages() -> Result<Vec<&'static str>> {
+fn install(list: &str) -> Result<()> {
+    let missing = missing_packages(list)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt(&["update"])?;
+    let mut install = vec!["install", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install)
+}
+
+fn apt(words: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"]).args(words);
+    shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn wanted(list: &str) -> impl Iterator<Item = &str> {
+    list.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|name| !name.is_empty())
+}
+
+fn missing_packages(list: &str) -> Result<Vec<&str>> {
     // Status 1 says that some are not known to dpkg, which is what we ask for.
     let query = Quiet::new(DPKG_QUERY).args(["--show", "--showformat", "${Package} ${db:Status-Status}\\n"]);
-    let output = System.run(&query.args(wanted()).accept(1)).context("asking for installed packages")?;
+    let output = System.run(&query.args(wanted(list)).accept(1)).context("asking for installed packages")?;
     let text = output.text();
     let installed: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
-    Ok(wanted().filter(|name| !installed.contains(name)).collect())
+    Ok(wanted(list).filter(|name| !installed.contains(name)).collect())
 }
 
 /// Names what the kernel lacks before anything is built for it.

@@ -2,11 +2,23 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::arch::Arch;
 use crate::shell::{self, cargo};
-use crate::{build, setup, tools};
+use crate::{build, power, setup, tools};
+
+/// Options of the tests.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Test the agent's engine on these architectures, under emulation, instead of everything on this one.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    arch: Vec<Arch>,
+}
 
 /// Sets up the host and runs every check.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.arch.is_empty() {
+        return power::test(&options.arch);
+    }
     setup::run()?;
     shell::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     let deny_warnings = ["--locked", "--", "-D", "warnings"];
@@ -33,7 +45,7 @@ fn fuzz_targets() -> Result<()> {
 /// Builds what is shipped and runs the end-to-end suite on it.
 pub(crate) fn e2e() -> Result<()> {
     setup::run()?;
-    let programs = build::run()?;
+    let programs = build::run(&build::Options::lab())?;
     let mut suite = cargo(&["test", "--package", "sysclone-tests", "--test", "e2e", "--locked"]);
     suite.env("SYSCLONE_BIN", programs.bin).env("SYSCLONE_BOOT", programs.boot);
     shell::run(suite.env("SYSCLONE_LAB_CACHE", build::cache_dir()).env("SYSCLONE_LAB_LOGS", shell::lab_dir()))
