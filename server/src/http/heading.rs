@@ -76,20 +76,29 @@ pub(super) fn render_heading(answer: &response::Parts, version: Version, keep: b
     let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or_default();
     let _ = write!(head, "HTTP/{number} {} {reason}\r\n", answer.status.as_u16());
     if let Ok(now) = date.timestamp_to_rfc9110_string(&now) {
-        let _ = write!(head, "date: {now}\r\n");
+        let _ = write!(head, "Date: {now}\r\n");
     }
     if version == Version::HTTP_10 || !keep {
-        let _ = write!(head, "connection: {}\r\n", if keep { "keep-alive" } else { "close" });
+        let _ = write!(head, "Connection: {}\r\n", if keep { "keep-alive" } else { "close" });
     }
     let mut head = head.into_bytes();
     for (name, value) in &answer.headers {
-        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend(title_case(name.as_str()));
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// `Content-Length`, as GRUB 2.06 wants it. In lower case it does not know where a file ends, and waits for more until
+/// it gives up.
+fn title_case(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().scan(true, |first, byte| {
+        let first = std::mem::replace(first, byte == b'-');
+        Some(if first { byte.to_ascii_uppercase() } else { byte })
+    })
 }
 
 #[cfg(test)]
@@ -144,10 +153,10 @@ mod tests {
             Response::builder().status(206).header("etag", "\"a\"").body(()).unwrap().into_parts();
         let text = |version, keep| String::from_utf8(render_heading(&answer, version, keep)).unwrap();
         let head = text(Version::HTTP_11, true);
-        assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\ndate: "), "{head}");
-        assert!(head.ends_with(" GMT\r\netag: \"a\"\r\n\r\n"), "{head}");
-        assert!(text(Version::HTTP_11, false).contains("connection: close\r\n"));
-        assert!(text(Version::HTTP_10, true).contains("connection: keep-alive\r\n"));
+        assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\nDate: "), "{head}");
+        assert!(head.ends_with(" GMT\r\nEtag: \"a\"\r\n\r\n"), "{head}");
+        assert!(text(Version::HTTP_11, false).contains("Connection: close\r\n"));
+        assert!(text(Version::HTTP_10, true).contains("Connection: keep-alive\r\n"));
     }
 
     proptest! {
