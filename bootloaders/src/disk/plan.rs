@@ -282,6 +282,7 @@ mod tests {
             options: None,
             used_bytes: 0,
             features: FsFeatures::default(),
+            subvolumes: vec![],
         };
         gpt.filesystems = vec![filesystem(1, "ext4", "/"), filesystem(2, "vfat", "/boot/efi")];
         let uefi = facts(Loader::Grub2Uefi, &[]);

@@ -226,7 +226,7 @@ pub struct Filesystem {
     /// Label.
     #[serde(default)]
     pub label: Option<String>,
-    /// Where it was mounted; none for swap.
+    /// Where it was mounted; none for swap, and for a btrfs of which only subvolumes were.
     #[serde(default)]
     pub mount_point: Option<String>,
     /// Mount options of the golden client's fstab.
@@ -238,6 +238,55 @@ pub struct Filesystem {
     /// The exact features of the original, read from its superblock.
     #[serde(default)]
     pub features: FsFeatures,
+    /// btrfs: the subvolumes that were mounted, parents before children.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subvolumes: Vec<Subvolume>,
+}
+
+/// A mounted subvolume of a btrfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subvolume {
+    /// Path from the top of the filesystem, without a leading slash (`@`, `@/.snapshots/1/snapshot`).
+    pub path: String,
+    /// Where it was mounted.
+    pub mount_point: String,
+    /// Mount options of the golden client's fstab.
+    #[serde(default)]
+    pub options: Option<String>,
+    /// Whether it is what a mount gets that names none.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// A place where a filesystem is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountedAt<'a> {
+    /// Mount point.
+    pub point: &'a str,
+    /// Path of the subvolume that is mounted there; none for the whole filesystem.
+    pub subvolume: Option<&'a str>,
+    /// Mount options of the golden client's fstab.
+    pub options: Option<&'a str>,
+}
+
+impl Filesystem {
+    /// Everywhere it was mounted.
+    pub fn mounts(&self) -> impl Iterator<Item = MountedAt<'_>> {
+        let whole = self.mount_point.as_deref();
+        let whole = whole.map(|point| MountedAt { point, subvolume: None, options: self.options.as_deref() });
+        let parts = self.subvolumes.iter().map(|part| MountedAt {
+            point: &part.mount_point,
+            subvolume: Some(&part.path),
+            options: part.options.as_deref(),
+        });
+        whole.into_iter().chain(parts)
+    }
+
+    /// Whether it, or a subvolume of it, was mounted there.
+    #[must_use]
+    pub fn is_mounted_at(&self, point: &str) -> bool {
+        self.mounts().any(|mount| mount.point == point)
+    }
 }
 
 /// What mkfs must be told so that an old kernel or loader reads the clone as it read the golden client.

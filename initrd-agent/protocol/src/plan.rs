@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::{DiskFacts, Inventory};
-use crate::layout::{DeviceRef, DiskRules, Filesystem, Layout, PartitionTable};
+use crate::layout::{DeviceRef, DiskRules, Filesystem, Layout, MountedAt, PartitionTable};
 
 pub use supported::refuse_unsupported;
 
@@ -201,7 +201,8 @@ pub fn plan(
         .iter()
         .map(|fs| planned_filesystem(fs, &disks, &groups))
         .collect::<Result<Vec<_>, _>>()?;
-    filesystems.sort_by_key(|fs| mount_order(fs.facts.mount_point.as_deref()));
+    filesystems
+        .sort_by_key(|fs| fs.facts.mounts().map(|mount| mount_order(mount.point)).min().unwrap_or(LAST));
     Ok(InstallPlan { disks, groups, filesystems })
 }
 
@@ -211,14 +212,23 @@ impl InstallPlan {
     pub fn device(&self, device: &DeviceRef) -> Option<String> {
         device_node(device, &self.disks)
     }
+
+    /// Everything that is mounted, parents before children.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<(&PlannedFilesystem, MountedAt<'_>)> {
+        let all = self.filesystems.iter().flat_map(|fs| fs.facts.mounts().map(move |mount| (fs, mount)));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(_, mount)| mount_order(mount.point));
+        all
+    }
 }
 
 /// `/` before `/var` before `/var/log`; what is not mounted comes last.
-fn mount_order(point: Option<&str>) -> (bool, usize, String) {
-    point.map_or((true, 0, String::new()), |at| {
-        (false, if at == "/" { 0 } else { at.matches('/').count() }, at.to_owned())
-    })
+fn mount_order(point: &str) -> (usize, String) {
+    (if point == "/" { 0 } else { point.matches('/').count() }, point.to_owned())
 }
+
+const LAST: (usize, String) = (usize::MAX, String::new());
 
 /// The layout with the node's rules in place of its own.
 fn prepared(layout: &Layout, rules: &BTreeMap<String, DiskRules>) -> Result<Layout, PlanError> {

@@ -67,7 +67,7 @@ fn has_boot_code(device: &Path) -> bool {
 
 /// The filesystem that holds `/boot`.
 fn boot_device(layout: &Layout) -> Option<DeviceRef> {
-    let at = |point: &str| layout.filesystems.iter().find(|fs| fs.mount_point.as_deref() == Some(point));
+    let at = |point: &str| layout.filesystems.iter().find(|fs| fs.is_mounted_at(point));
     at("/boot").or_else(|| at("/")).map(|filesystem| filesystem.device.clone())
 }
 

@@ -138,7 +138,7 @@ fn check_copies(plan: &InstallPlan, others: impl Iterator<Item = String>) -> any
             Some(fs) if fs.facts.kind == "btrfs" => bail!(
                 "{node} holds a copy of the image's btrfs filesystem {} (the same UUID), beside which it cannot be \
                  made; remove that disk or its content (wipefs -a {node}), or choose it (installdisk=)",
-                fs.facts.mount_point.as_deref().unwrap_or_default()
+                fs.facts.mounts().next().map(|mount| mount.point).unwrap_or_default()
             ),
             Some(fs) => tracing::warn!(
                 node,
@@ -312,6 +312,7 @@ mod tests {
                 options: None,
                 used_bytes: 0,
                 features: found.features,
+                subvolumes: vec![],
             };
             let filesystem = PlannedFilesystem { device: "/dev/x".into(), size_bytes: 1, facts };
             let plan = InstallPlan { disks: vec![], groups: vec![], filesystems: vec![filesystem] };

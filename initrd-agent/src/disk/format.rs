@@ -178,6 +178,7 @@ mod tests {
             mount_point: None,
             options: None,
             used_bytes: 0,
+            subvolumes: vec![],
             features: FsFeatures {
                 block_bytes: Some(4096),
                 features: features.iter().map(|f| (*f).to_owned()).collect(),
@@ -247,6 +248,7 @@ mod tests {
                 options: None,
                 used_bytes: 0,
                 features: original.features.clone(),
+                subvolumes: vec![],
             },
         };
         for command in commands(&planned).unwrap() {

@@ -17,6 +17,7 @@ mod nodes;
 mod phases;
 mod resume;
 mod sfdisk;
+mod subvolumes;
 mod superblock;
 mod table;
 #[cfg(test)]
@@ -41,6 +42,8 @@ pub(crate) const TUNE2FS: Tool = Tool("tune2fs");
 pub(crate) const MKFS_XFS: Tool = Tool("mkfs.xfs");
 /// Makes btrfs.
 pub(crate) const MKFS_BTRFS: Tool = Tool("mkfs.btrfs");
+/// Makes subvolumes of btrfs.
+pub(crate) const BTRFS: Tool = Tool("btrfs");
 /// Makes FAT.
 pub(crate) const MKFS_VFAT: Tool = Tool("mkfs.vfat");
 /// Makes swap areas.
@@ -60,6 +63,7 @@ pub const TOOLS: &[Tool] = &[
     TUNE2FS,
     MKFS_XFS,
     MKFS_BTRFS,
+    BTRFS,
     MKFS_VFAT,
     MKSWAP,
     MDADM,

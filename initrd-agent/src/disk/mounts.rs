@@ -18,6 +18,8 @@ pub struct Mount {
     pub point: PathBuf,
     /// Filesystem type.
     pub kind: String,
+    /// btrfs: path of the mounted subvolume, without a leading slash; none for the whole filesystem.
+    pub subvolume: Option<String>,
     /// Bytes in use.
     pub used_bytes: u64,
 }
@@ -25,7 +27,8 @@ pub struct Mount {
 /// Types on block devices that are kept; everything else is a pseudo or network filesystem.
 const REAL: &[&str] = &["ext2", "ext3", "ext4", "xfs", "btrfs", "vfat"];
 
-/// The real filesystems of this machine, `/` first, each device once (bind mounts are not filesystems of their own).
+/// The real filesystems of this machine, `/` first, each device or subvolume once (bind mounts are not filesystems of
+/// their own).
 ///
 /// # Errors
 /// `/proc/self/mountinfo` cannot be read, or a filesystem does not answer.
@@ -46,7 +49,8 @@ pub(super) fn parse_mounts(table: &str) -> Vec<Mount> {
         let Some(mount) = parse_line(line) else { continue };
         // A later mount on the same point hides an earlier one.
         mounts.retain(|m| m.point != mount.point);
-        if !mounts.iter().any(|m| m.device_number == mount.device_number) {
+        let same = |m: &Mount| (&m.device_number, &m.subvolume) == (&mount.device_number, &mount.subvolume);
+        if !mounts.iter().any(same) {
             mounts.push(mount);
         }
     }
@@ -115,14 +119,27 @@ fn parse_line(line: &str) -> Option<Mount> {
     let [_, _, device, root, point, ..] = front[..] else { return None };
     let mut back = back.split(' ');
     let (kind, source) = (back.next()?, back.next()?);
-    let source = unescape(source);
-    (REAL.contains(&kind) && root == "/" && source.starts_with('/')).then(|| Mount {
+    let (source, root) = (unescape(source), unescape(root));
+    let subvolume = match kind {
+        "btrfs" => subvolume(&root, back.next()?)?,
+        _ => None,
+    };
+    let own_root = subvolume.is_some() || root == "/";
+    (REAL.contains(&kind) && own_root && source.starts_with('/')).then(|| Mount {
         device_number: device_number(device, &source),
         source,
         point: Path::new(&unescape(point)).to_owned(),
         kind: kind.to_owned(),
+        subvolume,
         used_bytes: 0,
     })
+}
+
+/// What the super block's options name as mounted, unless the mount's root is a directory below that: a bind mount.
+fn subvolume(root: &str, options: &str) -> Option<Option<String>> {
+    let named = options.split(',').find_map(|word| word.strip_prefix("subvol=")).map(unescape);
+    let named = named.unwrap_or_else(|| "/".to_owned());
+    (named == root).then(|| (named != "/").then(|| named.trim_start_matches('/').to_owned()))
 }
 
 /// Spaces, tabs, newlines and backslashes are written as octal escapes.
@@ -149,6 +166,24 @@ mod tests {
 ";
         let points: Vec<_> = parse_mounts(table).into_iter().map(|m| m.point.display().to_string()).collect();
         assert_eq!(points, ["/", "/var", "/boot", "/a b"]);
+    }
+
+    #[test]
+    fn subvolumes_are_filesystems_and_directories_in_them_are_not() {
+        let table = "\
+22 1 0:21 /@ / rw shared:1 - btrfs /dev/vda3 rw,space_cache=v2,subvolid=256,subvol=/@
+23 22 0:21 /@home /home rw - btrfs /dev/vda3 rw,subvolid=257,subvol=/@home
+24 22 0:21 /@home/anna /mnt/bind rw - btrfs /dev/vda3 rw,subvolid=257,subvol=/@home
+25 22 0:21 /@home /mnt/again rw - btrfs /dev/vda3 rw,subvolid=257,subvol=/@home
+26 22 0:21 / /mnt/top rw - btrfs /dev/vda3 rw,subvolid=5,subvol=/
+";
+        let found: Vec<_> =
+            parse_mounts(table).into_iter().map(|m| (m.point.display().to_string(), m.subvolume)).collect();
+        let some = |path: &str| Some(path.to_owned());
+        assert_eq!(
+            found,
+            [("/".into(), some("@")), ("/home".into(), some("@home")), ("/mnt/top".into(), None)]
+        );
     }
 
     #[test]

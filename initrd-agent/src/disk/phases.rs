@@ -1,16 +1,17 @@
 //! The phases of destructive disk work, as types.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::mount::{MountFlags, UnmountFlags};
 use sysclone_exec::Runner;
 use sysclone_protocol::inventory::Inventory;
-use sysclone_protocol::layout::{DeviceRef, DiskRules, Layout, PartitionTable};
+use sysclone_protocol::layout::{DeviceRef, DiskRules, Filesystem, Layout, MountedAt, PartitionTable};
 use sysclone_protocol::plan::{InstallPlan, PlanError, PlannedDisk, plan};
 
-use super::{clear, format, nodes, resume, sfdisk, verify, volumes};
+use super::{clear, format, nodes, resume, sfdisk, subvolumes, verify, volumes};
 
 /// A machine and a layout, both only looked at.
 #[derive(Debug, Clone)]
@@ -156,6 +157,10 @@ impl Assembled {
                     .run(&command)
                     .with_context(|| format!("making {} on {node}", filesystem.facts.kind))?;
             }
+            if !filesystem.facts.subvolumes.is_empty() {
+                subvolumes::make(runner, filesystem)
+                    .with_context(|| format!("making the subvolumes of {node}"))?;
+            }
         }
         Ok(Formatted { plan: self.plan })
     }
@@ -173,24 +178,29 @@ impl Formatted {
     /// # Errors
     /// A mount failed.
     pub fn mount(self, _runner: &dyn Runner, at: &Path) -> anyhow::Result<Mounted> {
-        let mut mounted = Mounted { plan: self.plan, root: at.to_owned(), points: Vec::new() };
-        for filesystem in mounted.plan.filesystems.clone() {
-            let Some(point) = &filesystem.facts.mount_point else { continue };
-            let point = at.join(point.trim_start_matches('/'));
-            let mounting = || format!("mounting {} at {}", filesystem.device, point.display());
+        let mut points = Vec::new();
+        for (filesystem, mount) in self.plan.mounts() {
+            let point = at.join(mount.point.trim_start_matches('/'));
+            let (device, kind) = (filesystem.device.as_str(), filesystem.facts.kind.as_str());
+            let mounting = || format!("mounting {device} at {}", point.display());
             std::fs::create_dir_all(&point).with_context(mounting)?;
-            rustix::mount::mount(
-                filesystem.device.as_str(),
-                &point,
-                filesystem.facts.kind.as_str(),
-                MountFlags::NOATIME,
-                None,
-            )
-            .with_context(mounting)?;
-            mounted.points.push(point);
+            let options = CString::new(options(&filesystem.facts, &mount)).with_context(mounting)?;
+            rustix::mount::mount(device, &point, kind, MountFlags::NOATIME, &*options)
+                .with_context(mounting)?;
+            points.push(point);
         }
-        Ok(mounted)
+        Ok(Mounted { plan: self.plan, root: at.to_owned(), points })
     }
+}
+
+/// Which subvolume, and how what is written is compressed: content that took so much room on the golden client would
+/// take more without. It is so for the whole filesystem, whichever mount says it (`btrfs(5)`). Everything else in fstab
+/// is for the clone's own life.
+fn options(filesystem: &Filesystem, mount: &MountedAt<'_>) -> String {
+    let words = filesystem.mounts().filter_map(|mount| mount.options).flat_map(|options| options.split(','));
+    let compression = words.into_iter().find(|word| word.starts_with("compress")).map(str::to_owned);
+    let subvolume = mount.subvolume.map(|path| format!("subvol=/{path}"));
+    subvolume.into_iter().chain(compression).collect::<Vec<_>>().join(",")
 }
 
 /// The clone's tree is mounted and may be written.

@@ -1,6 +1,7 @@
 //! Goes on with file systems that an interrupted installation made. Until their root has shown whose they are, the
 //! disks are only read: not even a journal is replayed.
 
+use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -23,8 +24,8 @@ pub(super) fn resume(
     plan: &InstallPlan,
     (at, check): (&Path, Check<'_>),
 ) -> anyhow::Result<()> {
-    let root = plan.filesystems.iter().find(|fs| fs.facts.mount_point.as_deref() == Some("/"));
-    let root = root.context("the plan has no root file system")?;
+    let root = plan.mounts().into_iter().find(|(_, mount)| mount.point == "/");
+    let (root, mounted) = root.context("the plan has no root file system")?;
     let Some(untouched) = without_replay(root) else {
         bail!(
             "the root file system {} is {} without a journal, which cannot be trusted after an interruption: run \
@@ -47,7 +48,7 @@ pub(super) fn resume(
     nodes::wait_for(&devices).context("looking for the interrupted installation's file systems")?;
     verify::verify(runner, plan)
         .context("comparing the disks with what the interrupted installation made")?;
-    look(root, (at, untouched), check)?;
+    look((root, mounted.subvolume), (at, untouched), check)?;
     for filesystem in plan.filesystems.iter().filter(|fs| must_be_made_anew(fs)) {
         let node = &filesystem.device;
         clear::wipe_ends(node).with_context(|| format!("clearing {node}"))?;
@@ -60,11 +61,11 @@ pub(super) fn resume(
 }
 
 /// The mount option that leaves a file system's journal alone; none when it has no journal.
-fn without_replay(filesystem: &PlannedFilesystem) -> Option<&'static std::ffi::CStr> {
+fn without_replay(filesystem: &PlannedFilesystem) -> Option<&'static str> {
     match filesystem.facts.kind.as_str() {
-        "ext3" | "ext4" if has_journal(filesystem) => Some(c"noload"),
-        "xfs" => Some(c"norecovery"),
-        "btrfs" => Some(c"rescue=nologreplay"),
+        "ext3" | "ext4" if has_journal(filesystem) => Some("noload"),
+        "xfs" => Some("norecovery"),
+        "btrfs" => Some("rescue=nologreplay"),
         _ => None,
     }
 }
@@ -76,17 +77,20 @@ fn has_journal(filesystem: &PlannedFilesystem) -> bool {
 /// A file system that cannot repair itself by its journal is not trusted after a reset; what is on it is little
 /// (an EFI system partition, an old `/boot`) and is fetched again.
 fn must_be_made_anew(filesystem: &PlannedFilesystem) -> bool {
-    filesystem.facts.mount_point.is_some() && without_replay(filesystem).is_none()
+    filesystem.facts.mounts().next().is_some() && without_replay(filesystem).is_none()
 }
 
 fn look(
-    root: &PlannedFilesystem,
-    (at, untouched): (&Path, &std::ffi::CStr),
+    (root, subvolume): (&PlannedFilesystem, Option<&str>),
+    (at, untouched): (&Path, &str),
     check: Check<'_>,
 ) -> anyhow::Result<()> {
     let mounting = || format!("looking at {}", root.device);
     let flags = MountFlags::RDONLY | MountFlags::NOATIME;
-    mount(root.device.as_str(), at, root.facts.kind.as_str(), flags, untouched).with_context(mounting)?;
+    let options = [Some(untouched.to_owned()), subvolume.map(|path| format!("subvol=/{path}"))];
+    let options = options.into_iter().flatten().collect::<Vec<_>>().join(",");
+    let options = CString::new(options).context("a subvolume's name has a zero byte")?;
+    mount(root.device.as_str(), at, root.facts.kind.as_str(), flags, &*options).with_context(mounting)?;
     let verdict = check(at);
     unmount(at, UnmountFlags::empty()).with_context(|| format!("unmounting {}", root.device))?;
     verdict

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use sysclone_exec::System;
 use sysclone_protocol::inventory::{DiskFacts, Inventory};
-use sysclone_protocol::layout::{DeviceRef, Disk, DiskRules, Filesystem, Layout};
+use sysclone_protocol::layout::{DeviceRef, Disk, DiskRules, Filesystem, Layout, Subvolume};
 
 use super::superblock::superblock_of;
 use super::*;
@@ -20,7 +20,7 @@ const MIB: u64 = 1 << 20;
 struct Loop {
     name: String,
     size_bytes: u64,
-    _file: tempfile::NamedTempFile,
+    file: tempfile::NamedTempFile,
 }
 
 impl Loop {
@@ -28,7 +28,7 @@ impl Loop {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(size_bytes).unwrap();
         let node = tool("losetup", &["-f", "--show", file.path().to_str().unwrap()]);
-        Self { name: node.trim().trim_start_matches("/dev/").to_owned(), size_bytes, _file: file }
+        Self { name: node.trim().trim_start_matches("/dev/").to_owned(), size_bytes, file }
     }
 
     fn node(&self) -> String {
@@ -107,6 +107,7 @@ fn golden(size_bytes: u64, program: &str, args: &[&str], at: Option<&str>) -> (D
         options: None,
         used_bytes: MIB,
         features: found.features,
+        subvolumes: vec![],
     };
     (disk, filesystem)
 }
@@ -174,6 +175,40 @@ fn filesystems_are_made_mounted_verified_let_go_and_cleared_again() {
         assert!(!swaps.lines().any(|line| line.split_whitespace().next() == Some(&device.node())));
         assert_eq!(tool("wipefs", &["--noheadings", &device.node()]), "");
     }
+}
+
+#[test]
+fn subvolumes_are_made_and_mounted_where_they_were() {
+    let (disk, mut filesystem) = golden(300 * MIB, "mkfs.btrfs", &["-q", "-L", "root"], None);
+    let part = |path: &str, at: &str, options: Option<&str>| Subvolume {
+        path: path.into(),
+        mount_point: at.into(),
+        options: options.map(str::to_owned),
+        default: at == "/",
+    };
+    let compressed = Some("noatime,nofail,compress=zstd:3,subvol=@home");
+    filesystem.subvolumes = vec![part("@", "/", None), part("@home", "/home", compressed)];
+    let loops = vec![Loop::new(disk.size_bytes)];
+    let layout = Layout { disks: vec![disk], filesystems: vec![filesystem], ..Layout::default() };
+    let at = MountPoint::new();
+    let mounted = install(planned(&layout, &loops, &BTreeMap::new()), at.path()).unwrap();
+    fs::write(at.path().join("file"), "content").unwrap();
+    fs::write(at.path().join("home/file"), "content").unwrap();
+    let home = at.path().join("home");
+    let options = tool("findmnt", &["-n", "-o", "OPTIONS", home.to_str().unwrap()]);
+    assert!(options.contains("subvol=/@home") && options.contains("compress=zstd:3"), "{options}");
+    mounted.verify(&System).unwrap();
+    let plan = mounted.plan().to_string();
+    assert!(plan.contains("btrfs / (@) /home (@home)"), "{plan}");
+    mounted.unmount(&System).unwrap();
+
+    // Mounted without a word of subvolumes, it is the root that the golden client had.
+    tool("mount", &[&loops[0].node(), at.path().to_str().unwrap()]);
+    let found = fs::read_to_string(at.path().join("file"));
+    let listed = tool("btrfs", &["subvolume", "list", at.path().to_str().unwrap()]);
+    tool("umount", &[at.path().to_str().unwrap()]);
+    assert_eq!(found.unwrap(), "content");
+    assert!(listed.contains("path @\n") && listed.contains("path @home\n"), "{listed}");
 }
 
 #[test]
@@ -262,9 +297,12 @@ fn only(device: &[Loop; 1]) -> BTreeMap<String, DiskRules> {
     BTreeMap::from([(String::new(), rule)])
 }
 
+/// What is on the disk. The kernel changes a superblock that it reads in its memory, where the device's readers may see
+/// it as long as anybody has the device open; only what is written out counts.
 fn content(device: &Loop) -> blake3::Hash {
+    File::open(device.node()).unwrap().sync_all().unwrap();
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(device.node()).unwrap()).unwrap();
+    hasher.update_reader(device.file.reopen().unwrap()).unwrap();
     hasher.finalize()
 }
 

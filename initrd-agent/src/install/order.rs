@@ -124,6 +124,7 @@ mod tests {
             options: None,
             used_bytes: 0,
             features: FsFeatures::default(),
+            subvolumes: vec![],
         }
     }
 

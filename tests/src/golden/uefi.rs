@@ -1,5 +1,5 @@
 //! The golden client that boots by UEFI, with Debian's signed shim and GRUB: GPT with an EFI system partition, swap,
-//! and one ext4 filesystem.
+//! and a btrfs with a subvolume for `/` and one for `/home`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,7 +15,8 @@ use crate::lab::{Loop, Mount};
 const SFDISK: Tool = Tool("sfdisk");
 const CP: Tool = Tool("cp");
 const MKSWAP: Tool = Tool("mkswap");
-const MKFS_EXT4: Tool = Tool("mkfs.ext4");
+const MKFS_BTRFS: Tool = Tool("mkfs.btrfs");
+const BTRFS: Tool = Tool("btrfs");
 const MKFS_VFAT: Tool = Tool("mkfs.vfat");
 /// The host's kernel may have no FAT.
 const MMD: Tool = Tool("mmd");
@@ -46,18 +47,25 @@ pub(super) fn write(root: &Path, image: &Path, mnt: &Path) -> Result<()> {
     let device = private::alias(root_loop.device(), "vgroot")?;
     System.run(&Command::new(MKFS_VFAT).args(["-F", "32", "-s", "1", "-n", "ESP"]).arg(esp.device()))?;
     System.run(&Command::new(MKSWAP).arg(swap.device()))?;
-    System.run(&Command::new(MKFS_EXT4).args(["-q", "-L", "root"]).arg(&device))?;
+    System.run(&Command::new(MKFS_BTRFS).args(["-q", "-L", "root"]).arg(&device))?;
     let uuid = uuid_of(&device)?;
     fill_esp(root, esp.device(), &uuid).context("filling the EFI system partition")?;
 
-    let _root = Mount::new(&device, mnt, "ext4", "defaults")?;
+    {
+        let _top = Mount::new(&device, mnt, "btrfs", "defaults")?;
+        for subvolume in ["@", "@home"] {
+            System.run(&Command::new(BTRFS).args(["subvolume", "create"]).arg(mnt.join(subvolume)))?;
+        }
+    }
+    let _root = Mount::new(&device, mnt, "btrfs", "subvol=@")?;
+    let _home = Mount::new(&device, &mnt.join("home"), "btrfs", "subvol=@home")?;
     System
         .run(&Command::new(CP).args(["-a", "--"]).arg(root.join(".")).arg(mnt))
         .context("copying the tree")?;
     fs::create_dir_all(mnt.join("boot/efi")).context("creating /boot/efi")?;
     let (esp, swap) = (uuid_of(esp.device())?, uuid_of(swap.device())?);
     let fstab = format!(
-        "UUID={uuid} / ext4 errors=remount-ro 0 1\nUUID={esp} /boot/efi vfat umask=0077 0 1\n\
+        "UUID={uuid} / btrfs defaults,subvol=@ 0 0\nUUID={uuid} /home btrfs defaults,subvol=@home 0 0\nUUID={esp} /boot/efi vfat umask=0077 0 1\n\
          UUID={swap} none swap sw 0 0\n"
     );
     fs::write(mnt.join("etc/fstab"), fstab).context("writing fstab")?;
@@ -79,7 +87,7 @@ fn fill_esp(root: &Path, device: &Path, root_uuid: &str) -> Result<()> {
     }
     let start = tempfile::NamedTempFile::new().context("making a file")?;
     let text = format!(
-        "search.fs_uuid {root_uuid} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+        "search.fs_uuid {root_uuid} root\nset prefix=($root)'/@/boot/grub'\nconfigfile $prefix/grub.cfg\n"
     );
     fs::write(start.path(), text).context("writing GRUB's start file")?;
     copy(start.path(), "EFI/debian/grub.cfg").map(drop)

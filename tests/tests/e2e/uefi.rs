@@ -60,6 +60,7 @@ fn capture(world: &World<'_>, golden: &Golden) -> Result<()> {
     let key = world.golden.identity().with_extension("pub");
     let key = std::fs::read_to_string(&key).context("reading the server's key")?;
     ssh.run(&format!("echo '{}' >> /root/.ssh/authorized_keys", key.trim()))?;
+    ssh.run("mkdir /home/anna && echo kept > /home/anna/mail")?;
     let say = |line: &str| world.steps.say(&format!("  {line}"));
     world.site.cli_aloud(&["imgcapture", NODE, "-t", "sysclone", "-o", IMAGE], CAPTURE_LIMIT, &say)?;
     drop(ssh.run("systemctl poweroff"));
@@ -87,7 +88,9 @@ fn check(world: &World<'_>, golden: &Golden, machine: &Machine) -> Result<()> {
         ("hostname", TARGET),
         ("od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*", "1"),
         ("findmnt --noheadings --output FSTYPE,LABEL /boot/efi", "vfat"),
-        ("findmnt --noheadings --output FSTYPE /", "ext4"),
+        ("findmnt --noheadings --output FSTYPE,OPTIONS /", "subvol=/@"),
+        ("findmnt --noheadings --output FSTYPE,FSROOT /home", "/@home"),
+        ("cat /home/anna/mail", "kept"),
         ("find /boot/efi/EFI -iname bootx64.efi", "BOOTX64.EFI"),
         ("getcap /srv/awkward/capable", "cap_net_bind_service,cap_net_raw=ep"),
         ("systemctl is-system-running --wait", "running"),

@@ -94,10 +94,10 @@ pub(super) fn of_volume(layout: &Layout, group: &VolumeGroup, volume: &LogicalVo
 }
 
 fn named(fs: &Filesystem) -> String {
-    match &fs.mount_point {
-        Some(at) => format!("{} {at}", fs.kind),
-        None => fs.kind.clone(),
-    }
+    std::iter::once(fs.kind.as_str())
+        .chain(fs.mounts().map(|mount| mount.point))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// What is used, a reserve of a tenth or 64 MiB so that the clone works at all, and the filesystem's own structures;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::layout::{DeviceRef, Disk, Layout, PartitionTable, TableKind, VolumeGroup};
+use crate::layout::{DeviceRef, Disk, Filesystem, Layout, PartitionTable, TableKind, VolumeGroup};
 
 use super::PlanError;
 
@@ -105,16 +105,32 @@ fn is_lvm_name(name: &str) -> bool {
 fn filesystems(layout: &Layout) -> Result<(), PlanError> {
     let mut points = BTreeSet::new();
     for fs in &layout.filesystems {
-        let Some(at) = &fs.mount_point else { continue };
-        let plain = at.starts_with('/') && !at.split('/').any(|part| part == "..");
-        if !plain || !points.insert(at) {
-            return Err(broken(format!("the mount point '{at}' is there twice or is no absolute path")));
+        for at in fs.mounts().map(|mount| mount.point) {
+            let plain = at.starts_with('/') && !at.split('/').any(|part| part == "..");
+            if !plain || !points.insert(at) {
+                return Err(broken(format!("the mount point '{at}' is there twice or is no absolute path")));
+            }
         }
+        subvolumes(fs)?;
     }
     match layout.filesystems.iter().find(|fs| !KINDS.contains(&fs.kind.as_str())) {
         Some(fs) => Err(unsupported(format!("a {} filesystem", fs.kind))),
         None => Ok(()),
     }
+}
+
+fn subvolumes(fs: &Filesystem) -> Result<(), PlanError> {
+    let mut paths = BTreeSet::new();
+    for path in fs.subvolumes.iter().map(|part| part.path.as_str()) {
+        let plain = !path.contains(',') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !plain || !paths.insert(path) {
+            return Err(broken(format!("the subvolume '{path}' is there twice or is no path")));
+        }
+    }
+    if !paths.is_empty() && fs.kind != "btrfs" {
+        return Err(broken(format!("a {} filesystem has subvolumes", fs.kind)));
+    }
+    Ok(())
 }
 
 /// Everything that lives on a device lives on one that exists, alone.

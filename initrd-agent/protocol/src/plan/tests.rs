@@ -30,6 +30,7 @@ fn fs(device: DeviceRef, kind: &str, at: Option<&str>, used_bytes: u64) -> Files
         options: None,
         used_bytes,
         features: FsFeatures::default(),
+        subvolumes: vec![],
     }
 }
 

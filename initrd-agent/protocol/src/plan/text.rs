@@ -79,8 +79,13 @@ impl InstallPlan {
     /// What will be on a device.
     fn content(&self, node: &str) -> String {
         if let Some(fs) = self.filesystems.iter().find(|fs| fs.device == node) {
-            let words = [Some(&fs.facts.kind), fs.facts.mount_point.as_ref(), fs.facts.uuid.as_ref()];
-            return words.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
+            let mut words = vec![fs.facts.kind.clone()];
+            words.extend(fs.facts.mounts().map(|mount| match mount.subvolume {
+                Some(path) => format!("{} ({path})", mount.point),
+                None => mount.point.to_owned(),
+            }));
+            words.extend(fs.facts.uuid.clone());
+            return words.join(" ");
         }
         let group = self.groups.iter().find(|g| g.physical_volumes.iter().any(|pv| pv.device == node));
         group.map_or_else(|| "-".to_owned(), |group| format!("volume group {}", group.name))

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use lvm2_cmd_wrapper::{LVM, Lvm};
 use sysclone_exec::{Runner, missing_tools};
 use sysclone_protocol::inventory::DiskFacts;
-use sysclone_protocol::layout::{DeviceRef, Disk, DiskRules, Filesystem, Layout};
+use sysclone_protocol::layout::{DeviceRef, Disk, DiskRules, Filesystem, Layout, Subvolume};
 use sysclone_protocol::plan::refuse_unsupported;
 
 use super::blocks::Blocks;
@@ -38,9 +38,8 @@ pub fn capture_layout(runner: &dyn Runner) -> anyhow::Result<Layout> {
     let devices = Devices { blocks: &blocks, disks: &disks, volumes: &volumes };
     let mut layout = Layout { filesystems: in_use(&devices)?, ..Layout::default() };
     ensure!(
-        layout.filesystems.iter().any(|fs| fs.mount_point.as_deref() == Some("/")),
-        "the root filesystem is on no disk of this machine, or in a btrfs subvolume, which this version cannot \
-         make again"
+        layout.filesystems.iter().any(|fs| fs.is_mounted_at("/")),
+        "the root filesystem is on no disk of this machine"
     );
     layout.volume_groups = devices.groups_of(&layout.filesystems)?;
     layout.disks =
@@ -60,7 +59,14 @@ fn in_use(devices: &Devices<'_>) -> anyhow::Result<Vec<Filesystem>> {
             format!("the {} filesystem at {} cannot be captured", mount.kind, mount.point.display())
         })?;
         let node = devices.node(&mount.device_number)?;
-        filesystems.push(mounted(&mount, device, &node, &fstab)?);
+        let place = match filesystems.iter().position(|fs: &Filesystem| fs.device == device) {
+            Some(place) => place,
+            None => {
+                filesystems.push(unmounted(&mount, device, &node)?);
+                filesystems.len() - 1
+            }
+        };
+        put_mount(&mut filesystems[place], &mount, &fstab)?;
     }
     for node in swap_devices()? {
         let device = devices
@@ -74,17 +80,39 @@ fn in_use(devices: &Devices<'_>) -> anyhow::Result<Vec<Filesystem>> {
     Ok(filesystems)
 }
 
-fn mounted(mount: &Mount, device: DeviceRef, node: &str, fstab: &str) -> anyhow::Result<Filesystem> {
-    let at = mount.point.to_str().context("a mount point is not UTF-8")?.to_owned();
+/// A filesystem whose mounts are not in it yet.
+fn unmounted(mount: &Mount, device: DeviceRef, node: &str) -> anyhow::Result<Filesystem> {
     let Some(found) = superblock_of(node)? else {
+        let at = mount.point.display();
         bail!("{node} at {at} has no {} superblock that this version knows", mount.kind);
     };
-    Ok(Filesystem {
-        options: fstab_options(fstab, &at),
-        mount_point: Some(at),
-        used_bytes: mount.used_bytes,
-        ..idle(device, found)
-    })
+    Ok(Filesystem { used_bytes: mount.used_bytes, ..idle(device, found) })
+}
+
+fn put_mount(filesystem: &mut Filesystem, mount: &Mount, fstab: &str) -> anyhow::Result<()> {
+    let at = mount.point.to_str().context("a mount point is not UTF-8")?.to_owned();
+    let options = fstab_options(fstab, &at);
+    let Some(path) = &mount.subvolume else {
+        (filesystem.mount_point, filesystem.options) = (Some(at), options);
+        return Ok(());
+    };
+    let names = |what: &str| options.as_deref().unwrap_or_default().split(',').any(|o| o.starts_with(what));
+    ensure!(
+        !names("subvolid="),
+        "/etc/fstab mounts {at} by subvolid=, a number that a clone's subvolume does not have: write \
+         subvol=/{path} there"
+    );
+    // Named nowhere, the root is what the filesystem itself says.
+    let default = at == "/" && !names("subvol=") && !kernel_names_subvolume()?;
+    let path = path.clone();
+    filesystem.subvolumes.push(Subvolume { path, mount_point: at, options, default });
+    filesystem.subvolumes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(())
+}
+
+fn kernel_names_subvolume() -> anyhow::Result<bool> {
+    let line = fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+    Ok(line.split_whitespace().any(|word| word.starts_with("rootflags=") && word.contains("subvol=")))
 }
 
 /// A filesystem or swap area that is mounted nowhere.
@@ -98,6 +126,7 @@ fn idle(device: DeviceRef, found: Superblock) -> Filesystem {
         options: None,
         used_bytes: 0,
         features: found.features,
+        subvolumes: Vec::new(),
     }
 }
 

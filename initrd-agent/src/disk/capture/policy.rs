@@ -36,7 +36,7 @@ pub(super) fn choose(layout: &mut Layout) {
 /// `/boot` is as large as it needs to be, and what is not mounted is not known well enough to be made smaller.
 fn grows(fs: &Filesystem) -> bool {
     let boot = |at: &str| at == "/boot" || at.starts_with("/boot/");
-    GROWING.contains(&fs.kind.as_str()) && fs.mount_point.as_deref().is_some_and(|at| !boot(at))
+    GROWING.contains(&fs.kind.as_str()) && fs.mounts().any(|mount| !boot(mount.point))
 }
 
 #[cfg(test)]
@@ -58,6 +58,7 @@ mod tests {
             options: None,
             used_bytes: 0,
             features: FsFeatures::default(),
+            subvolumes: vec![],
         }
     }
 
