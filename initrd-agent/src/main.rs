@@ -26,6 +26,12 @@ enum Role {
     /// Capture this machine. The order comes on standard input as JSON; progress goes to standard output as JSON
     /// lines.
     Capture,
+    /// Clean up behind a capture that was killed; started by it.
+    #[command(hide = true)]
+    CaptureCleanup {
+        /// The image that was being captured.
+        image: String,
+    },
     /// Tell the server once that this clone runs from its own disk.
     Report {
         /// Show which image generation this clone is of, and report nothing.
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
     match arguments.role {
         Some(Role::Install) => install::run(arguments.debug),
         Some(Role::Capture) => capture::run(arguments.debug),
+        Some(Role::CaptureCleanup { image }) => capture::run_cleanup(&image),
         Some(Role::Report { show: true }) => report::show(),
         Some(Role::Report { show: false }) => report::run(arguments.debug),
         Some(Role::Tools) => {

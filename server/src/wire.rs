@@ -250,6 +250,12 @@ pub struct CaptureRequest {
     pub node: String,
     /// Osimage to make the next generation of.
     pub osimage: String,
+    /// A file that does not hold still makes the capture fail.
+    #[serde(default)]
+    pub strict: bool,
+    /// No snapshots are made: every filesystem is read as it is.
+    #[serde(default)]
+    pub live: bool,
 }
 
 /// One line of a capture's answer.

@@ -1,11 +1,12 @@
 //! The whole cycle, step by step: a golden client is captured and a blank machine becomes its clone. The demo shows
 //! it and the end-to-end suite judges it.
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::golden::{Golden, HOSTNAME};
 use crate::lab::{Bus, Disk, Machine, Network, Spec, Ssh, wait};
@@ -76,8 +77,24 @@ pub fn boot_golden<'net>(
 /// # Errors
 /// The capture fails.
 pub fn capture(site: &Site<'_>, steps: &Steps) -> Result<()> {
-    let say = |line: &str| steps.say(&format!("  {line}"));
-    site.cli_aloud(&["imgcapture", HOSTNAME, "-t", "sysclone", "-o", IMAGE], CAPTURE_LIMIT, &say)
+    let said = imgcapture(site, (HOSTNAME, IMAGE), steps)?;
+    let held_still = said.contains("/ is read from an LVM snapshot of vg0/root");
+    ensure!(held_still, "the golden client's root was not read from a snapshot:\n{said}");
+    Ok(())
+}
+
+/// Captures a node into an image; answers what was said.
+///
+/// # Errors
+/// The capture fails.
+pub fn imgcapture(site: &Site<'_>, (node, image): (&str, &str), steps: &Steps) -> Result<String> {
+    let said = RefCell::new(String::new());
+    let say = |line: &str| {
+        steps.say(&format!("  {line}"));
+        said.borrow_mut().push_str(&format!("{line}\n"));
+    };
+    site.cli_aloud(&["imgcapture", node, "-t", "sysclone", "-o", image], CAPTURE_LIMIT, &say)?;
+    Ok(said.into_inner())
 }
 
 /// Arms the target with the newest generation of the image.

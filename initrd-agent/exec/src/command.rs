@@ -1,7 +1,7 @@
 //! A command as a value: what to run, with what input, for how long.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A program that this project may start. Declared as constants, so that all can be checked before work begins.
@@ -41,6 +41,12 @@ impl Command {
             dir: None,
             accepted: vec![0],
         }
+    }
+
+    /// A run of this very file: a program that the machine's administrator put where it is.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Self {
+        Self { program: path.into(), ..Self::new(Tool("")) }
     }
 
     /// Adds one argument.

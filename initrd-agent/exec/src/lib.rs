@@ -7,7 +7,7 @@ mod system;
 
 pub use command::{Command, ExecError, Output, Tool};
 pub use fake::Script;
-pub use system::{System, missing_tools, start_attached};
+pub use system::{System, missing_tools, start_attached, start_fed};
 
 /// Something that runs commands: the real [`System`], or a [`Script`] of recorded answers in tests.
 pub trait Runner: Send + Sync {

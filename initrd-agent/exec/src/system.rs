@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -53,6 +53,21 @@ pub fn start_attached(command: &Command) -> Result<Child, ExecError> {
     let mut process = prepared(command);
     process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     process.spawn().map_err(|source| ExecError::Start { line, source })
+}
+
+/// Starts a program that is fed through its standard input while it runs, in a process group of its own, so that what
+/// ends this process does not end it; its output goes nowhere.
+///
+/// # Errors
+/// The program is not there or could not be started.
+pub fn start_fed(command: &Command) -> Result<(Child, ChildStdin), ExecError> {
+    let line = command.line();
+    tracing::debug!(command = line, "start");
+    let mut process = prepared(command);
+    process.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = process.spawn().map_err(|source| ExecError::Start { line, source })?;
+    let stdin = child.stdin.take().expect("standard input is piped");
+    Ok((child, stdin))
 }
 
 fn prepared(command: &Command) -> std::process::Command {

@@ -115,7 +115,7 @@ impl<'a> Lvm<'a> {
         self.run("vgchange", &["-q", "-an", group]).map(drop)
     }
 
-    fn report<Row>(
+    pub(crate) fn report<Row>(
         &self,
         verb: &str,
         fields: &[&str],
@@ -127,7 +127,7 @@ impl<'a> Lvm<'a> {
         parse(&command.line(), &output.stdout)
     }
 
-    fn run(&self, verb: &str, args: &[&str]) -> Result<Output, LvmError> {
+    pub(crate) fn run(&self, verb: &str, args: &[&str]) -> Result<Output, LvmError> {
         Ok(self.runner.run(&self.command(verb, args))?)
     }
 

@@ -13,7 +13,9 @@ mod command;
 mod error;
 pub mod metadata;
 mod report;
+mod snapshot;
 
 pub use command::{LVM, Lvm};
 pub use error::LvmError;
-pub use report::{LvReport, PvReport, VgReport};
+pub use report::{LvReport, PvReport, SnapshotReport, VgReport};
+pub use snapshot::TAG as SNAPSHOT_TAG;

@@ -56,6 +56,17 @@ pub struct LvReport {
     pub tags: Vec<String>,
 }
 
+/// A snapshot as `lvs` reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// Name.
+    pub name: String,
+    /// Volume group.
+    pub group: String,
+    /// Whether it had no room for another change: it holds nothing of worth any more.
+    pub is_full: bool,
+}
+
 #[derive(Deserialize)]
 struct Report<Row> {
     report: Vec<Section<Row>>,
@@ -97,6 +108,15 @@ struct SegmentRow {
     lv_tags: String,
 }
 
+#[derive(Deserialize)]
+struct SnapshotRow {
+    lv_name: String,
+    vg_name: String,
+    lv_attr: String,
+    data_percent: String,
+}
+
+pub(crate) const SNAPSHOT_FIELDS: &str = "vg_name,lv_name,lv_attr,data_percent";
 pub(crate) const PV_FIELDS: &str = "pv_name,pv_uuid,vg_name,vg_uuid,pv_size,pe_start";
 pub(crate) const VG_FIELDS: &str = "vg_name,vg_uuid,vg_extent_size,vg_free_count";
 pub(crate) const LV_FIELDS: &str =
@@ -141,6 +161,17 @@ pub(crate) fn parse_lvs(line: &str, json: &[u8]) -> Result<Vec<LvReport>, LvmErr
         }
     }
     Ok(volumes)
+}
+
+/// The report of the command `line`.
+pub(crate) fn parse_snapshots(line: &str, json: &[u8]) -> Result<Vec<SnapshotReport>, LvmError> {
+    let snapshot = |row: SnapshotRow| {
+        // The fifth letter is the state: `I` is an invalid snapshot, `S` one that is suspended too.
+        let invalid = matches!(row.lv_attr.as_bytes().get(4), Some(b'I' | b'S'));
+        let is_full = invalid || row.data_percent.starts_with("100");
+        SnapshotReport { name: row.lv_name, group: row.vg_name, is_full }
+    };
+    Ok(rows(line, json)?.into_iter().map(snapshot).collect())
 }
 
 fn volume(line: &str, row: SegmentRow) -> Result<LvReport, LvmError> {

@@ -227,9 +227,15 @@ pub struct CaptureOrder {
     pub manifest_key: String,
     /// Base URL that serves packs.
     pub pack_source: String,
-    /// Exclude patterns of this image beside the built-in ones.
+    /// Exclude rules of this image beside the built-in ones, in order.
     #[serde(default)]
     pub excludes: Vec<String>,
+    /// A file that does not hold still makes the capture fail.
+    #[serde(default)]
+    pub strict: bool,
+    /// No snapshots are made: every file system is read as it is.
+    #[serde(default)]
+    pub live: bool,
 }
 
 /// One line on a capturing agent's standard output.

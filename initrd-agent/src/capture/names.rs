@@ -41,9 +41,10 @@ pub(super) fn swap_files(swaps: &str) -> Vec<String> {
     swaps.lines().skip(1).filter_map(file).collect()
 }
 
-/// A path as a pattern that matches nothing else.
-fn escape(path: &str) -> String {
-    let special = |c: char| matches!(c, '*' | '?' | '[' | '\\');
+/// A path as a pattern that matches nothing else. A backslash is plain unless there is a wildcard in the pattern.
+pub(super) fn escape(path: &str) -> String {
+    let wild = path.contains(['*', '?', '[']);
+    let special = |c: char| wild && matches!(c, '*' | '?' | '[' | '\\');
     path.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 

@@ -1,53 +1,48 @@
 //! The capture itself: order, facts, what the server has, files, manifest.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize as _;
 use sysclone_exec::System;
-use sysclone_image::sign::{self, VerifyingKey};
-use sysclone_image::{
-    CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, PackId, PackIndex, capture as capture_tree,
-    read_index,
-};
+use sysclone_image::{CaptureFacts, CaptureOptions};
 use sysclone_protocol::agent::{CaptureOrder, CaptureReply};
 
+use super::SERVER_AWAY;
+use super::attempt::Golden;
 use super::boot::{boot_facts, file_names};
+use super::janitor::{Janitor, Lock};
 use super::names::{host_key_types, swap_files};
 use super::os::identify;
 use super::output::Lines;
-use crate::client::{Client, HttpPacks, Patience, UploadSink};
-use crate::disk;
-
-/// How long the server may be away in the middle of a capture. What was sent is kept, so trying again later loses
-/// little, while a golden client should not be read for ever.
-const SERVER_AWAY: Duration = Duration::from_secs(600);
+use super::view;
+use crate::client::{Client, Patience};
+use crate::disk::{self, Mount};
 
 /// Captures the machine that this process runs on.
 pub(super) fn capture(input: impl Read, lines: &Lines) -> anyhow::Result<CaptureReply> {
     let order = read_order(input)?;
+    let _lock = Lock::take()?;
+    let mut janitor = Janitor::start(&order.image.name)?;
+    let captured = captured(&order, lines, &mut janitor);
+    janitor.dismiss();
+    captured
+}
+
+fn captured(order: &CaptureOrder, lines: &Lines, janitor: &mut Janitor) -> anyhow::Result<CaptureReply> {
     let client = Client::new(&order.server, &order.ca_pem, Patience::For(SERVER_AWAY))?;
     let client = client.with_token(order.token.clone());
-    let key = ImageKey::from_base64(order.image_key.reveal()).context("reading the image's key")?;
-    lines.step("reading disks");
-    let (facts, options) = look(&order)?;
-    lines.step("asking what the server has already");
-    let parent = parent(&client, &order)?;
-    let there = client.staged().context("asking for packs of an interrupted capture")?;
-    let parent = parent.map(|parent| parent.without_packs(&pack_ids(&there.lost)));
-    let staged = staged(&client, &order, (&key, there.packs))?;
-    lines.step("reading files");
-    let job = CaptureJob { options, facts, parent: parent.as_ref(), staged, key: &key };
-    let mut sink = UploadSink::new(client.clone());
-    let manifest = capture_tree(job, &mut sink, &|progress| lines.progress(progress))?;
-    for notice in &manifest.header.inconsistent {
-        lines.inconsistent(String::from_utf8_lossy(&notice.path).into_owned(), notice.reason.clone());
+    let mounts = disk::real_mounts()?;
+    let left = view::remove_all(&System, &view::btrfs_points(&mounts))?;
+    if left > 0 {
+        lines.step(&format!("removed {left} snapshots that an earlier capture left"));
     }
+    lines.step("reading disks");
+    let (facts, options) = look(order, &mounts)?;
+    let golden = Golden { order, client: &client, lines, mounts, facts, options };
+    let manifest = golden.capture(janitor)?;
+    golden.list(&manifest.header.inconsistent);
     lines.step("sending the manifest");
     client.post_manifest(&manifest.encode()).context("handing in the manifest")
 }
@@ -59,11 +54,10 @@ fn read_order(input: impl Read) -> anyhow::Result<CaptureOrder> {
 }
 
 /// What there is to capture, and how this machine starts.
-fn look(order: &CaptureOrder) -> anyhow::Result<(CaptureFacts, CaptureOptions)> {
+fn look(order: &CaptureOrder, mounts: &[Mount]) -> anyhow::Result<(CaptureFacts, CaptureOptions)> {
     let root = Path::new("/");
     let inventory = disk::inventory()?;
     let layout = disk::capture_layout(&System).context("reading the disk layout")?;
-    let mounts = disk::real_mounts()?;
     let boot = boot_facts(root, inventory.firmware, &layout);
     let ssh = file_names(&root.join("etc/ssh"));
     let facts = CaptureFacts {
@@ -75,51 +69,11 @@ fn look(order: &CaptureOrder) -> anyhow::Result<(CaptureFacts, CaptureOptions)> 
         layout,
         boot,
     };
-    let mut excludes = order.excludes.clone();
-    excludes.extend(swap_files(&std::fs::read_to_string("/proc/swaps").unwrap_or_default()));
-    let mount_points = mounts.into_iter().map(|mount| mount.point).collect();
-    Ok((facts, CaptureOptions { mount_points, excludes, ..CaptureOptions::default() }))
-}
-
-/// The generation before, so that only what changed is sent. One that cannot be opened is not reused, which costs
-/// time and nothing else.
-fn parent(client: &Client, order: &CaptureOrder) -> anyhow::Result<Option<Manifest>> {
-    let key = VerifyingKey::from_base64(&order.manifest_key).context("reading the manifest key")?;
-    let Some(sealed) = client.parent().context("fetching the generation before")? else { return Ok(None) };
-    match sign::open(&sealed, &key) {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(error) => {
-            tracing::warn!("the generation before is not reused: {:#}", anyhow::Error::new(error));
-            Ok(None)
-        }
-    }
-}
-
-/// The names that are packs' names; there are no others unless the server is of another make.
-fn pack_ids(names: &[String]) -> HashSet<PackId> {
-    names.iter().filter_map(|name| name.parse().ok()).collect()
-}
-
-/// The indices of packs that an interrupted capture left. One that cannot be read is left alone likewise.
-fn staged(
-    client: &Client,
-    order: &CaptureOrder,
-    (key, names): (&ImageKey, Vec<String>),
-) -> anyhow::Result<Vec<PackIndex>> {
-    let never = Arc::new(AtomicBool::new(false));
-    let source =
-        HttpPacks::new(client.http(), vec![order.pack_source.clone()], Patience::For(SERVER_AWAY), never);
-    let mut indices = Vec::new();
-    for name in names {
-        let id: PackId = name.parse().with_context(|| format!("reading the pack name {name}"))?;
-        match read_index(&source, &id, key) {
-            Ok(index) => indices.push(index),
-            Err(error) => {
-                tracing::warn!(pack = name, "a pack is not reused: {:#}", anyhow::Error::new(error));
-            }
-        }
-    }
-    Ok(indices)
+    // Ours first: no rule of an administrator's can bring them back.
+    let mut excludes = swap_files(&std::fs::read_to_string("/proc/swaps").unwrap_or_default());
+    excludes.extend(view::excludes(mounts));
+    excludes.extend(order.excludes.iter().cloned());
+    Ok((facts, CaptureOptions { excludes, strict: order.strict, ..CaptureOptions::default() }))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use sysclone_protocol::names::{ImageName, ImageRef, Secret};
 use super::CaptureError;
 use crate::app::App;
 use crate::remote::RemoteCommand;
-use crate::wire::ObjectType;
+use crate::wire::{CaptureRequest, ObjectType};
 
 /// Runs the capture.
 pub(super) const CAPTURE: RemoteCommand =
@@ -15,7 +15,7 @@ pub(super) const CAPTURE: RemoteCommand =
 /// The order for a capture of `image`.
 pub(super) async fn make_order(
     app: &App,
-    image: &ImageName,
+    (image, request): (&ImageName, &CaptureRequest),
     token: Secret,
 ) -> Result<CaptureOrder, CaptureError> {
     let name = image.as_str();
@@ -31,6 +31,8 @@ pub(super) async fn make_order(
         image_key: app.keys.make_image_key(image)?.to_base64(),
         manifest_key: app.keys.signing.verifying_key().to_base64(),
         pack_source: app.config.listen.pack_url(),
+        strict: request.strict,
+        live: request.live,
         excludes: excludes.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect(),
     })
 }

@@ -78,7 +78,7 @@ async fn capture(
     app.db.record(NewEvent { node: Some(node), actor, kind: "capture-started", text }).await?;
     tell(listener, CaptureProgress::Step { text: format!("Preparing osimage {image} on {node}.") }).await;
     place_agent(app, &remote).await?;
-    let order = make_order(app, &image, token).await?;
+    let order = make_order(app, (&image, request), token).await?;
     let text = format!("Getting osimage \"{image}\" from {node} to {}.", this_machine());
     tell(listener, CaptureProgress::Step { text }).await;
     let order = serde_json::to_vec(&order).expect("wire types have text keys only and always encode");

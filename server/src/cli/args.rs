@@ -237,6 +237,12 @@ pub(super) struct Imgcapture {
     /// Osimage to make, or to make the next generation of
     #[arg(short = 'o', long, value_name = "NAME")]
     pub(super) osimage: Option<String>,
+    /// Fail when a file changes whenever it is read, instead of listing it
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Make no snapshots: read every filesystem as it is
+    #[arg(long)]
+    pub(super) live: bool,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -335,7 +341,12 @@ Examples:
 const IMGCAPTURE_EXAMPLES: &str = "\
 Examples:
   imgcapture golden -t sysclone -o demo
-  imgcapture golden -t sysclone -o demo --json   (one JSON document per line)";
+  imgcapture golden -t sysclone -o demo --json   (one JSON document per line)
+  imgcapture golden -t sysclone -o demo --live --strict
+Filesystems are read from LVM or btrfs snapshots where there is room for them, else as they are; which way, is said. What
+changes while it is read is read again, then listed. Programs in /etc/sysclone/capture.d on the golden client are run with
+'pre' before and with 'post' after (with snapshots: as soon as these are there), to make databases hold still. Rules of
+the osimage's attribute excludes (as rsync --exclude takes them, separated by commas) are left out.";
 
 const NODESTAT_EXAMPLES: &str = "\
 Examples:

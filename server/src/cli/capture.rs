@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Imgcapture, console: &mut Console) -> anyhow::Res
         step: Duration::ZERO,
         status_line: false,
     };
-    let request = CaptureRequest { node, osimage };
+    let request = CaptureRequest { node, osimage, strict: args.strict, live: args.live };
     match unless_interrupted(follow(&client, &request, &mut view)).await? {
         Some(ended) => ended,
         None => {

@@ -37,7 +37,9 @@ const PACKAGES: &[&str] = &[
 fn loader_packages(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::BiosLvm => &["grub-pc"],
-        Kind::Uefi => &["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "dosfstools"],
+        Kind::Uefi => {
+            &["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "btrfs-progs", "dosfstools"]
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sysclone_tests::cycle::{self, BOOT_LIMIT, TARGET, TARGET_BYTES};
@@ -15,7 +14,6 @@ const NODE: &str = "golden-uefi";
 const MAC: &str = "52:54:00:77:00:03";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 13);
 const IMAGE: &str = "uefi";
-const CAPTURE_LIMIT: Duration = Duration::from_secs(600);
 
 /// Prints the boot entries by their names, in the order in which the firmware tries them, with what is printable of
 /// where they point. efivarfs cannot seek.
@@ -61,8 +59,10 @@ fn capture(world: &World<'_>, golden: &Golden) -> Result<()> {
     let key = std::fs::read_to_string(&key).context("reading the server's key")?;
     ssh.run(&format!("echo '{}' >> /root/.ssh/authorized_keys", key.trim()))?;
     ssh.run("mkdir /home/anna && echo kept > /home/anna/mail")?;
-    let say = |line: &str| world.steps.say(&format!("  {line}"));
-    world.site.cli_aloud(&["imgcapture", NODE, "-t", "sysclone", "-o", IMAGE], CAPTURE_LIMIT, &say)?;
+    let said = cycle::imgcapture(&world.site, (NODE, IMAGE), &world.steps)?;
+    for part in ["/ is read from a btrfs snapshot", "/home is read from a btrfs snapshot"] {
+        ensure!(said.contains(part), "{part:?} is not in\n{said}");
+    }
     drop(ssh.run("systemctl poweroff"));
     machine.wait_exit(BOOT_LIMIT).map(drop)
 }
