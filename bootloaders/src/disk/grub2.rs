@@ -102,6 +102,7 @@ mod tests {
             loader: Loader::Grub2Bios,
             disks: vec![disk("vda", "/dev/sda"), disk("vdb", "/dev/sdb")],
             esp: None,
+            subvolumes: Vec::new(),
         }
     }
 

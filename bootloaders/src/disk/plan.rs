@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sysclone_protocol::boot::{BootFacts, Loader};
 use sysclone_protocol::inventory::Firmware;
-use sysclone_protocol::layout::{DeviceRef, Layout, TableKind};
+use sysclone_protocol::layout::{DeviceRef, Layout, Subvolume, TableKind};
 
 /// GPT partition type of the place where GRUB keeps its core image on BIOS machines.
 const BIOS_GRUB: &str = "21686148-6449-6E6F-744E-656564454649";
@@ -22,6 +22,8 @@ pub struct BootloaderPlan {
     pub disks: Vec<LoaderDisk>,
     /// UEFI: the partition that the firmware starts from.
     pub esp: Option<Esp>,
+    /// Subvolumes that the clone mounts: GRUB's paths count from the top of their filesystem.
+    pub subvolumes: Vec<Subvolume>,
 }
 
 /// The EFI system partition.
@@ -110,7 +112,8 @@ pub fn plan(
     devices: &BTreeMap<String, String>,
     firmware: Firmware,
 ) -> Result<BootloaderPlan, PlanError> {
-    let plan = |disks, esp| BootloaderPlan { loader: facts.loader, disks, esp };
+    let subvolumes = || layout.filesystems.iter().flat_map(|fs| fs.subvolumes.iter().cloned()).collect();
+    let plan = |disks, esp| BootloaderPlan { loader: facts.loader, disks, esp, subvolumes: subvolumes() };
     match facts.loader {
         Loader::Grub2Bios => {
             must_be((Firmware::Bios, "BIOS (legacy, CSM)"), firmware)?;

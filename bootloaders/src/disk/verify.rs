@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use sysclone_protocol::layout::Subvolume;
+
 use super::menu::menu_kernels;
 use super::plan::{BootloaderPlan, LoaderDisk};
 use super::uefi;
@@ -98,7 +100,7 @@ const CORES: &[&str] = &["boot/grub/i386-pc/core.img", "boot/grub2/i386-pc/core.
 pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
     if let Some(esp) = &plan.esp {
         uefi::verify(esp, root)?;
-        return verify_menu(root);
+        return verify_menu(plan, root);
     }
     let core = CORES.iter().map(|path| root.join(path)).find(|path| path.is_file());
     let core = core.unwrap_or_else(|| root.join(CORES[0]));
@@ -106,7 +108,7 @@ pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
     for disk in &plan.disks {
         verify_disk(disk, &image)?;
     }
-    verify_menu(root)
+    verify_menu(plan, root)
 }
 
 fn verify_disk(disk: &LoaderDisk, image: &[u8]) -> Result<(), VerifyError> {
@@ -160,13 +162,19 @@ fn find_menu(root: &Path) -> Option<PathBuf> {
     MENUS.iter().map(|path| root.join(path)).find(|path| path.is_file())
 }
 
-fn verify_menu(root: &Path) -> Result<(), VerifyError> {
+fn verify_menu(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
     let menu = find_menu(root)
         .ok_or_else(|| VerifyError::NoMenu { looked_for: MENUS.join(", "), root: root.to_owned() })?;
     // A path in the menu counts from the file system that holds /boot, which may be the root or one of its own.
     let exists = |path: &str| {
         let path = path.trim_start_matches('/');
-        root.join("boot").join(path).is_file() || root.join(path).is_file()
+        let of_subvolume = |part: &Subvolume| {
+            let rest = path.strip_prefix(&part.path)?.strip_prefix('/')?;
+            Some(root.join(part.mount_point.trim_start_matches('/')).join(rest))
+        };
+        root.join("boot").join(path).is_file()
+            || root.join(path).is_file()
+            || plan.subvolumes.iter().filter_map(of_subvolume).any(|path| path.is_file())
     };
     match first_kernel(root)? {
         None => Err(VerifyError::EmptyMenu { menu }),
@@ -221,6 +229,16 @@ mod tests {
             Self { dir, disk }
         }
 
+        fn subvolumes(&self) -> Vec<Subvolume> {
+            let part = |path: &str, at: &str| Subvolume {
+                path: path.into(),
+                mount_point: at.into(),
+                options: None,
+                default: false,
+            };
+            vec![part("@", "/"), part("@opt", "/opt")]
+        }
+
         fn verify(&self) -> Result<(), String> {
             let device = self.dir.path().join("disk");
             let partition = self.dir.path().join("partition");
@@ -231,7 +249,12 @@ mod tests {
                 device: device.to_str().unwrap().into(),
                 core_partition: Some(partition.to_str().unwrap().into()),
             };
-            let plan = BootloaderPlan { loader: Loader::Grub2Bios, disks: vec![disk], esp: None };
+            let plan = BootloaderPlan {
+                loader: Loader::Grub2Bios,
+                disks: vec![disk],
+                esp: None,
+                subvolumes: self.subvolumes(),
+            };
             verify(&plan, self.dir.path()).map_err(|error| error.to_string())
         }
 
@@ -244,6 +267,16 @@ mod tests {
     #[test]
     fn what_grub_installs_is_accepted() {
         Installed::new().verify().unwrap();
+    }
+
+    #[test]
+    fn a_kernel_is_found_in_the_subvolume_that_the_menu_names() {
+        let installed = Installed::new();
+        let menu = installed.dir.path().join("boot/grub/grub.cfg");
+        std::fs::write(&menu, "\tlinux\t/@/boot/vmlinuz-6.1 root=/dev/x\n").unwrap();
+        installed.verify().unwrap();
+        std::fs::write(&menu, "\tlinux\t/@opt/boot/vmlinuz-6.1 root=/dev/x\n").unwrap();
+        installed.refuses("starts /@opt/boot/vmlinuz-6.1, which is not in the clone");
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Network {
         let chain =
             |name: &str, hook: &str| format!("chain {name} {{ type filter hook {hook} priority 0; {rule} }}");
         let table =
-            format!("table bridge loss {{ {} {} }}\n", chain("up", "prerouting"), chain("down", "output"));
+            format!("table bridge loss {{\n{}\n{}\n}}\n", chain("up", "prerouting"), chain("down", "output"));
         let nft = self.command(NFT).args(["-f", "-"]).stdin(table);
         System.run(&nft).context("making the network lose packets")?;
         let remove = self.command(NFT).args(["delete", "table", "bridge", "loss"]);
