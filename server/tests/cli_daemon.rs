@@ -156,6 +156,27 @@ fn a_mistyped_attribute_selects_nothing_and_is_named() {
 }
 
 #[test]
+fn a_group_gives_its_nodes_attributes_computed_from_their_names() {
+    let daemon = Daemon::start();
+    let changed = "0\n1 object definitions have been created or modified.\n";
+    assert_eq!(
+        daemon.cli(r"mkdef -t group -o all ip=|\D+(\d+)|10.77.0.($1+10)| bmc=/\z/-bmc/ mgt=ipmi"),
+        changed
+    );
+    daemon.cli("mkdef n01,n2 groups=all");
+    daemon.cli("chdef n2 mgt=openbmc");
+    assert_eq!(
+        daemon.cli("lsdef all -i bmc,ip,mgt -c"),
+        "0\nn01: bmc=n01-bmc\nn01: ip=10.77.0.11\nn01: mgt=ipmi\nn2: bmc=n2-bmc\nn2: ip=10.77.0.12\nn2: mgt=openbmc\n"
+    );
+    assert_eq!(daemon.cli("lsdef -s ip==10.77.0.12"), "0\nn2  (node)\n");
+    let wrong = daemon.cli(r"chdef -t group -o all ip=|\D+(\d+|10.77.0.($1)|");
+    assert!(wrong.starts_with("1\nError: ") && wrong.contains("of all cannot be computed"), "{wrong}");
+    let wrong = daemon.cli(r"chdef n2 ip=|\D+(\d+)|10.77.0.($1+300)|");
+    assert!(wrong.contains("10.77.0.302") && wrong.starts_with("1\n"), "{wrong}");
+}
+
+#[test]
 fn nodes_that_the_site_excludes_can_still_be_defined() {
     let daemon = Daemon::start();
     daemon.cli("mkdef n1,n2 groups=all");

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::user::Actor;
 use super::{capture, events, images, power, probe, remote, secrets};
 use crate::app::App;
-use crate::define::apply_change;
+use crate::define::{Inherited, apply_change};
 use crate::deploy;
 use crate::noderange::Range;
 use crate::wire::{
@@ -86,6 +86,7 @@ async fn objects(
 ) -> Result<Json<Objects>, ApiError> {
     let mut objects = app.db.objects(kind, names(query.names.as_deref()).as_deref()).await?;
     if kind == ObjectType::Node {
+        Inherited::new(&app.db.objects(ObjectType::Group, None).await?).add_to(&mut objects);
         deploy::node_views(&app, &mut objects).await?;
     }
     secrets::show_or_mask(&app, (kind, &mut objects), query.secrets, &actor).await?;

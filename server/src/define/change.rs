@@ -7,6 +7,7 @@ use sysclone_protocol::names::Mac;
 
 use super::attributes::{check_attribute, check_object_name};
 use super::node::parse_macs;
+use super::perl::{Computed, PerlError};
 use crate::db::{Attributes, Db, DbError, NewEvent, Tx};
 use crate::state::Input;
 use crate::wire::{
@@ -85,10 +86,25 @@ fn prepare(
     for change in &request.attributes {
         alter(&mut attributes, change);
         let value = attributes.get(&change.name).map(String::as_str).unwrap_or_default();
-        check_attribute(kind, &change.name, value).map_err(|error| error.to_string())?;
+        let value = computed(kind, name, (&change.name, value))?;
+        check_attribute(kind, &change.name, value.as_deref().unwrap_or_default())
+            .map_err(|error| error.to_string())?;
     }
     taken.refuse_shared(name, &attributes)?;
     Ok(Change::Put { attributes, created: present.is_none() })
+}
+
+/// What a node's value comes to, which is what must be valid; none when it depends on the nodes of a group.
+fn computed(kind: ObjectType, object: &str, (attr, value): (&str, &str)) -> Result<Option<String>, String> {
+    if !matches!(kind, ObjectType::Node | ObjectType::Group) {
+        return Ok(Some(value.to_owned()));
+    }
+    let wrong = |error: PerlError| format!("{attr}={value} of {object} cannot be computed: {error}");
+    match Computed::parse(value).map_err(wrong)? {
+        None => Ok(Some(value.to_owned())),
+        Some(computed) if kind == ObjectType::Node => computed.value(object).map_err(wrong),
+        Some(_) => Ok(None),
+    }
 }
 
 /// Applies one change of an attribute; list members stay in order, each once.

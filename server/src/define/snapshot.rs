@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use sysclone_protocol::names::{Mac, NodeName};
 
+use super::inherit::Inherited;
 use super::network::{Network, Site};
 use super::node::Node;
 use crate::db::Attributes;
@@ -60,22 +61,25 @@ impl Snapshot {
         let site = site.get("clustersite").map(|a| Site::read(a, server)).unwrap_or_default();
         let networks: Vec<Network> = networks.values().filter_map(|a| Network::read(a, server)).collect();
         let mut snapshot = Self { site, ..Self::default() };
+        let inherited = Inherited::new(&groups);
         for (name, attributes) in &groups {
             let members = attributes.get("members").map(String::as_str).unwrap_or_default();
             snapshot.groups.insert(name.clone(), words(members).map(str::to_owned).collect());
         }
-        for (name, attributes) in nodes {
-            snapshot.add(name, attributes, &networks);
+        for (name, own) in nodes {
+            let (attributes, wrong) = inherited.attributes_of(&name, &own);
+            snapshot.add((name, attributes, wrong), &networks);
         }
         snapshot.networks = networks;
         snapshot
     }
 
-    fn add(&mut self, name: String, attributes: Attributes, networks: &[Network]) {
-        let node = name
+    fn add(&mut self, (name, attributes, wrong): (String, Attributes, Option<String>), networks: &[Network]) {
+        let read = name
             .parse::<NodeName>()
             .map_err(|error| error.to_string())
             .and_then(|parsed| Node::read(&parsed, &attributes).map_err(|error| error.to_string()));
+        let node = wrong.map_or(read, Err);
         let placed = node.as_ref().map_err(Clone::clone).and_then(|node| self.place(node, networks));
         if let Ok(node) = &node {
             for mac in &node.macs {
@@ -130,7 +134,7 @@ impl Snapshot {
         self.nodes.keys().map(String::as_str)
     }
 
-    /// A node's attributes as written.
+    /// A node's attributes, with those of its groups, computed.
     #[must_use]
     pub fn attributes(&self, name: &str) -> Option<&Attributes> {
         self.nodes.get(name).map(|entry| &entry.attributes)
