@@ -5,6 +5,7 @@
 //! | `POST /api/v1/noderange` | [`RangeRequest`] → [`RangeReply`] |
 //! | `GET /api/v1/objects/{type}?names=a,b` | → [`Objects`]; without `names` all of that type; passwords with `secrets=true` only |
 //! | `POST /api/v1/objects` | [`ChangeRequest`] → `Vec<`[`Outcome`]`>`, one per name |
+//! | `POST /api/v1/objects/batch` | `Vec<`[`ChangeRequest`]`>` → `Vec<`[`Outcome`]`>`, all in one transaction |
 //! | `POST /api/v1/nodeset` | [`NodesetRequest`] → `Vec<`[`Outcome`]`>` |
 //! | `GET /api/v1/status?nodes=a,b` | → `Vec<`[`NodeStatus`]`>` |
 //! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |

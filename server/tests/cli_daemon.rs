@@ -50,9 +50,17 @@ impl Daemon {
 
     /// Runs `sysclone`: its status, output and error output as one text.
     fn cli(&self, words: &str) -> String {
+        self.cli_with(words, "")
+    }
+
+    /// The same with this on its standard input.
+    fn cli_with(&self, words: &str, input: &str) -> String {
+        let file = self.dir.path().join("input");
+        std::fs::write(&file, input).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_sysclone"))
             .args(words.split(' '))
             .env("SYSCLONE_SOCKET", self.dir.path().join("run/api.sock"))
+            .stdin(std::fs::File::open(file).unwrap())
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -174,6 +182,34 @@ fn a_group_gives_its_nodes_attributes_computed_from_their_names() {
     assert!(wrong.starts_with("1\nError: ") && wrong.contains("of all cannot be computed"), "{wrong}");
     let wrong = daemon.cli(r"chdef n2 ip=|\D+(\d+)|10.77.0.($1+300)|");
     assert!(wrong.contains("10.77.0.302") && wrong.starts_with("1\n"), "{wrong}");
+}
+
+#[test]
+fn a_stanza_file_of_everything_makes_the_same_definitions_elsewhere() {
+    let (one, other) = (Daemon::start(), Daemon::start());
+    one.cli("mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0");
+    one.cli("mkdef -t osimage -o demo provmethod=sysclone otherpkgdir=/install/post/otherpkgs");
+    one.cli(r"mkdef -t group -o all bmc=/\z/-bmc/");
+    one.cli("mkdef n1,n2 groups=all,rack1 mgt=ipmi bmcpassword=secret");
+    one.cli("chdef n1 mac=52:54:00:00:00:01!n1|52:54:00:00:00:02!n1-ib ip=10.77.0.11");
+    one.cli("chdef -t site domain=cluster.example");
+    let all = one.cli("lsdef -a -l -z");
+    let made = other.cli_with("mkdef -z", all.strip_prefix("0\n").unwrap());
+    assert!(made.starts_with("0\n6 object definitions have been created or modified.\n"), "{made}");
+    assert!(made.contains("Warning: left out n1 bmcpassword: passwords are masked"), "{made}");
+    other.cli("chdef n1,n2 bmcpassword=secret");
+    assert_eq!(other.cli("lsdef -a -l -z"), all);
+
+    // One object that cannot be made fails alone; what is not known is kept, and said.
+    let more =
+        "n3:\n    objtype=node\n    groups=all\n    nonsense=1\n\nn1:\n    objtype=node\n    groups=all\n";
+    let said = other.cli_with("mkdef -z", more);
+    assert!(said.starts_with("1\n1 object definitions have been created or modified.\n"), "{said}");
+    assert!(said.contains("'n1' of type 'node' is already defined"), "{said}");
+    assert!(said.contains("Warning: kept, but not used by anything here: node nonsense"), "{said}");
+    assert_eq!(other.cli("lsdef n3 -i nonsense -c"), "0\nn3: nonsense=1\n");
+    let changed = other.cli_with("chdef -z", more);
+    assert_eq!(&changed[..changed.find('\n').unwrap()], "0", "{changed}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::user::Actor;
 use super::{capture, events, images, power, probe, remote, secrets};
 use crate::app::App;
-use crate::define::{Inherited, apply_change};
+use crate::define::{Inherited, apply_changes};
 use crate::deploy;
 use crate::noderange::Range;
 use crate::wire::{
@@ -30,6 +30,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/api/v1/noderange", post(noderange))
         .route("/api/v1/objects/{type}", get(objects))
         .route("/api/v1/objects", post(change))
+        .route("/api/v1/objects/batch", post(change_many))
         .route("/api/v1/nodeset", post(nodeset))
         .route("/api/v1/status", get(status))
         .route("/api/v1/capture", post(capture::capture))
@@ -98,10 +99,25 @@ async fn change(
     actor: Actor,
     request: Result<Json<ChangeRequest>, JsonRejection>,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
-    let request = body(request)?;
-    let owned = Arc::clone(&app);
+    changed(&app, vec![body(request)?], actor).await
+}
+
+async fn change_many(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    requests: Result<Json<Vec<ChangeRequest>>, JsonRejection>,
+) -> Result<Json<Vec<Outcome>>, ApiError> {
+    changed(&app, body(requests)?, actor).await
+}
+
+async fn changed(
+    app: &Arc<App>,
+    requests: Vec<ChangeRequest>,
+    actor: Actor,
+) -> Result<Json<Vec<Outcome>>, ApiError> {
+    let owned = Arc::clone(app);
     app.to_the_end(async move {
-        let outcomes = apply_change(&owned.db, &request, &actor.0).await?;
+        let outcomes = apply_changes(&owned.db, &requests, &actor.0).await?;
         owned.known.refresh(&owned.db).await?;
         Ok(Json(outcomes))
     })

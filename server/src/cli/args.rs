@@ -154,6 +154,9 @@ pub(super) struct Define {
     /// Take the values away from lists
     #[arg(short, long)]
     pub(super) minus: bool,
+    /// Read definitions from standard input, as lsdef -z prints them
+    #[arg(short = 'z', long, conflicts_with_all = ["plus", "minus", "objects", "words"])]
+    pub(super) stanza: bool,
     /// Noderange or object names, then attributes: attr=value, attr+=value, attr-=value
     #[arg(value_name = "NAMES|ATTR=VALUE")]
     pub(super) words: Vec<String>,
@@ -307,7 +310,9 @@ const MKDEF_EXAMPLES: &str = "\
 Examples:
   mkdef -t node -o n[1-4] groups=compute,all arch=x86_64 netboot=xnba
   mkdef n5 groups=all mac=52:54:00:00:00:05 ip=10.77.0.15
-  mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1";
+  mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1
+  mkdef -t group -o compute ip='|\\D+(\\d+)|10.77.1.($1+0)|' bmc='/\\z/-bmc/'   (computed from the nodes' names)
+  mkdef -z < everything.stanza           what lsdef -a -l -z printed, here or in xCAT";
 
 const CHDEF_EXAMPLES: &str = "\
 Examples:

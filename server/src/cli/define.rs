@@ -1,9 +1,12 @@
 //! mkdef and chdef.
 
+use anyhow::Context as _;
+
 use super::args::{Chdef, Define, Mkdef};
 use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::objects::{self, Typed};
+use super::stanza::Stanzas;
 use super::words;
 use crate::wire::{AttributeAction, ChangeAction, ChangeRequest, Outcome};
 
@@ -22,6 +25,9 @@ pub(super) async fn change(args: &Chdef, console: &mut Console) -> anyhow::Resul
 }
 
 async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyhow::Result<Exit> {
+    if args.stanza {
+        return from_stanzas(args, action, console).await;
+    }
     let kind = words::one_type(args.names.kind.as_deref())?;
     let words = words::split(&args.words, plain_action(args))?;
     let text = objects::required(kind, args.names.objects.as_ref(), words.names)?;
@@ -34,6 +40,30 @@ async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyh
     names.extend(unknown);
     let request = ChangeRequest { action, kind, names, attributes: words.attributes };
     let outcomes: Vec<Outcome> = client.post("/api/v1/objects", &request).await?;
+    if args.common.json {
+        return objects::show_json(&outcomes, console);
+    }
+    shown(&outcomes, action, args.common.verbose, console)
+}
+
+/// Everything in a file is one transaction.
+async fn from_stanzas(args: &Define, action: ChangeAction, console: &mut Console) -> anyhow::Result<Exit> {
+    let kind = args.names.kind.as_deref().map(|word| words::one_type(Some(word))).transpose()?;
+    let text =
+        std::io::read_to_string(std::io::stdin()).context("reading the stanza file from standard input")?;
+    let stanzas = Stanzas::read(&text, (action, kind))?;
+    if stanzas.requests.is_empty() {
+        return Err(Usage("there is no object in the stanza file".to_owned()).into());
+    }
+    let client = Client::new(&args.common.socket);
+    let outcomes: Vec<Outcome> = client.post("/api/v1/objects/batch", &stanzas.requests).await?;
+    for left_out in &stanzas.left_out {
+        console.note(&format!("Warning: left out {left_out}\n"))?;
+    }
+    if !stanzas.unknown.is_empty() {
+        let names: Vec<&str> = stanzas.unknown.iter().map(String::as_str).collect();
+        console.note(&format!("Warning: kept, but not used by anything here: {}\n", names.join(", ")))?;
+    }
     if args.common.json {
         return objects::show_json(&outcomes, console);
     }

@@ -23,6 +23,7 @@ mod remote;
 mod remove;
 mod render;
 mod rinstall;
+mod stanza;
 mod status;
 mod targets;
 mod watch;

@@ -14,28 +14,35 @@ use crate::wire::{
     AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Objects, Outcome,
 };
 
-/// Does what is asked, in one transaction; answers for each name in the request's order.
+/// Does what is asked, in one transaction; answers for each name in the requests' order.
 ///
 /// # Errors
 /// The database failed; then nothing was changed.
-pub async fn apply_change(db: &Db, request: &ChangeRequest, actor: &str) -> Result<Vec<Outcome>, DbError> {
+pub async fn apply_changes(
+    db: &Db,
+    requests: &[ChangeRequest],
+    actor: &str,
+) -> Result<Vec<Outcome>, DbError> {
     let mut tx = db.write().await?;
-    let mut objects = tx.objects(request.kind, Some(&request.names)).await?;
     let mut taken = Taken::default();
-    if request.kind == ObjectType::Node {
+    if requests.iter().any(|request| request.kind == ObjectType::Node) {
         taken = Taken::read(&tx.objects(ObjectType::Node, None).await?);
     }
     let mut outcomes = Vec::new();
-    for name in &request.names {
-        let result = match prepare(request, name, objects.get(name), &taken) {
-            Ok(change) => {
-                let text = write(&mut tx, (request.kind, name), &change, actor).await?;
-                change.remember(name, &mut objects, &mut taken);
-                Ok(text)
-            }
-            Err(refused) => Err(refused),
-        };
-        outcomes.push(Outcome { name: name.clone(), result });
+    for request in requests {
+        // Read again for each: an earlier one may have changed them.
+        let mut objects = tx.objects(request.kind, Some(&request.names)).await?;
+        for name in &request.names {
+            let result = match prepare(request, name, objects.get(name), &taken) {
+                Ok(change) => {
+                    let text = write(&mut tx, (request.kind, name), &change, actor).await?;
+                    change.remember((request.kind, name), &mut objects, &mut taken);
+                    Ok(text)
+                }
+                Err(refused) => Err(refused),
+            };
+            outcomes.push(Outcome { name: name.clone(), result });
+        }
     }
     tx.commit().await?;
     Ok(outcomes)
@@ -48,12 +55,16 @@ enum Change {
 }
 
 impl Change {
-    /// Keeps what later names of the same request are checked against.
-    fn remember(self, name: &str, objects: &mut Objects, taken: &mut Taken) {
-        taken.release(name);
+    /// Keeps what later names are checked against.
+    fn remember(self, (kind, name): (ObjectType, &str), objects: &mut Objects, taken: &mut Taken) {
+        if kind == ObjectType::Node {
+            taken.release(name);
+        }
         match self {
             Self::Put { attributes, .. } => {
-                taken.claim(name, &attributes);
+                if kind == ObjectType::Node {
+                    taken.claim(name, &attributes);
+                }
                 objects.insert(name.to_owned(), attributes);
             }
             Self::Remove => {
@@ -90,7 +101,9 @@ fn prepare(
         check_attribute(kind, &change.name, value.as_deref().unwrap_or_default())
             .map_err(|error| error.to_string())?;
     }
-    taken.refuse_shared(name, &attributes)?;
+    if kind == ObjectType::Node {
+        taken.refuse_shared(name, &attributes)?;
+    }
     Ok(Change::Put { attributes, created: present.is_none() })
 }
 

@@ -14,7 +14,7 @@ pub mod schema;
 mod snapshot;
 
 pub use attributes::AttributeError;
-pub use change::apply_change;
+pub use change::apply_changes;
 pub use directory::Known;
 pub use disk_rules::{DiskRule, RuleError, parse_disk_rules};
 pub use inherit::Inherited;
