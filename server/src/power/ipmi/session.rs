@@ -13,8 +13,9 @@ use crate::power::target::Bmc;
 const IPMITOOL: Tool = Tool("ipmitool");
 
 /// How long ipmitool waits for an answer before it asks again, and how often it asks. A busy BMC takes a second or
-/// two; one that is silent for longer is not there.
-const ANSWER_SECONDS: &str = "2";
+/// two, and does twice what it is asked twice: a second reset takes the first one's boot override with it. So nothing is
+/// asked again early.
+const ANSWER_SECONDS: &str = "5";
 const TRIES: &str = "3";
 /// For all of a session. Slow BMCs need seconds for each command.
 const SESSION_LIMIT: Duration = Duration::from_secs(45);
