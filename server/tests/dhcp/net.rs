@@ -1,5 +1,6 @@
 //! Three namespaces: the server under test, a client, and between them a bridge where another server may run.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::Ipv4Addr;
@@ -127,6 +128,8 @@ impl Net {
             ip(&["-n", between, "link", "set", port, "master", "br0", "up"]);
         }
         ip(&["-n", between, "addr", "add", FOREIGN, "dev", "br0"]);
+        // iPXE looks for an IPv6 router for 15 s before it goes on; dnsmasq can be one on this network.
+        ip(&["-n", between, "addr", "add", "fd77::9/64", "dev", "br0", "nodad"]);
         ip(&["-n", between, "link", "set", "br0", "up"]);
         ip(&["-n", server, "addr", "add", "10.77.0.1/16", "dev", "s0"]);
         ip(&["-n", server, "link", "set", "s0", "up"]);
@@ -250,6 +253,8 @@ fn ip(args: &[&str]) {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    /// Lines that came while others were waited for: its two outputs are read side by side, in any order.
+    passed: RefCell<Vec<String>>,
 }
 
 impl Running {
@@ -265,12 +270,15 @@ impl Running {
                 BufReader::new(stream).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
             });
         }
-        Self { child, lines }
+        Self { child, lines, passed: RefCell::default() }
     }
 
-    /// The next line of its output that fits.
+    /// A line of its output that fits and was not given before.
     pub(crate) fn line(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
-        let mut seen = Vec::new();
+        let mut seen = self.passed.borrow_mut();
+        if let Some(at) = seen.iter().position(|line| fits(line)) {
+            return seen.remove(at);
+        }
         loop {
             match self.lines.recv_timeout(DEADLINE) {
                 Ok(line) if fits(&line) => return line,

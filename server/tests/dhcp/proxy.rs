@@ -21,6 +21,7 @@ fn beside_dnsmasq(mode: Mode, extra: &[&str]) -> (Net, Running) {
         "--bind-interfaces",
     ]);
     command.args(["--dhcp-range=10.77.50.1,10.77.50.9,255.255.0.0,1h", "--leasefile-ro", "--no-ping"]);
+    command.args(["--enable-ra", "--dhcp-range=fd77::,ra-only"]);
     command.args(["--user=root", "--log-dhcp", "--pid-file="]).args(extra);
     let dnsmasq = Running::start(&mut command);
     dnsmasq.line("that it serves", |line| line.contains("sockets bound exclusively"));
