@@ -213,6 +213,50 @@ fn a_stanza_file_of_everything_makes_the_same_definitions_elsewhere() {
 }
 
 #[test]
+fn tables_are_views_on_the_definitions() {
+    let daemon = Daemon::start();
+    for (words, expected) in [
+        ("nodeadd n[1-3] groups=all,rack1 nodehm.mgt=ipmi nodetype.arch=x86_64", "0\n"),
+        ("nodels", "0\nn1\nn2\nn3\n"),
+        ("nodels n1 groups", "0\nn1: all,rack1\n"),
+        (
+            "nodels n2-n3 mgt nodetype.arch",
+            "0\nn2: nodehm.mgt: ipmi\nn2: nodetype.arch: x86_64\nn3: nodehm.mgt: ipmi\nn3: nodetype.arch: x86_64\n",
+        ),
+        ("nodels n1,n9", "1\nn1\nError: Invalid nodes and/or groups in noderange: n9\n"),
+        ("nodech n1 groups,=spare ipmi.bmc=n1-bmc", "0\n"),
+        ("nodech n1 groups^=rack1", "0\n"),
+        ("nodegrpch n2 group,=spare", "0\n"),
+        ("lsdef -s spare", "0\nn1  (node)\nn2  (node)\n"),
+        ("gettab node=n1 ipmi.bmc", "0\nn1-bmc\n"),
+        ("gettab node=n1 nodelist.groups nodehm.mgt", "0\nnodelist.groups: all,spare\nnodehm.mgt: ipmi\n"),
+        ("chtab key=domain site.value=cluster.example", "0\nNew"),
+        ("gettab key=domain site.value", "0\ncluster.example\n"),
+        ("tabdump site", "0\n#key,value,comments,disable\n\"domain\",\"cluster.example\",,\n"),
+        ("chtab node=n1 nodehm.comments=slow", "0\n"),
+        ("chtab -d node=n1 ipmi", "0\n"),
+        ("gettab node=n1 ipmi.bmc", "0\n"),
+        ("noderm n3,n9", "1\nError: Could not find an object named 'n9' of type 'node'.\n"),
+        ("nodels all", "0\nn1\nn2\n"),
+        ("tabdump nowhere", "2\nError: No such table: nowhere\n"),
+        (
+            "nodech n1 nodehm.nothing=1",
+            "2\nError: 'nodehm.nothing' is not a valid attribute name for an object type of 'node'.\n",
+        ),
+    ] {
+        let expected = expected.strip_suffix("New").unwrap_or(expected);
+        assert_eq!(daemon.cli(words), expected, "{words}");
+    }
+    let dump = daemon.cli("tabdump nodehm");
+    let lines: Vec<&str> = dump.lines().collect();
+    assert!(lines[1].starts_with("#node,") && lines[1].ends_with(",comments,disable"), "{dump}");
+    assert!(lines[2].starts_with("\"n1\",") && lines[2].ends_with(",\"slow\","), "{dump}");
+    let all = daemon.cli("tabgrep n1");
+    assert!(all.contains("\nnodelist: \"n1\",\"all,spare\"") && all.contains("\nnodehm: \"n1\""), "{all}");
+    assert!(daemon.cli("tabdump").contains("\nnodelist\n"));
+}
+
+#[test]
 fn nodes_that_the_site_excludes_can_still_be_defined() {
     let daemon = Daemon::start();
     daemon.cli("mkdef n1,n2 groups=all");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{complete, image, manual, power, probe, remote, rinstall};
+use super::{complete, image, manual, power, probe, remote, rinstall, tables};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -44,6 +44,33 @@ pub(super) enum Verb {
     /// Remove object definitions
     #[command(version, disable_version_flag = true, after_help = RMDEF_EXAMPLES)]
     Rmdef(Rmdef),
+    /// List nodes, or what they have
+    #[command(version, disable_version_flag = true, after_help = tables::NODELS_EXAMPLES)]
+    Nodels(tables::Nodels),
+    /// Define nodes
+    #[command(version, disable_version_flag = true, after_help = tables::NODEADD_EXAMPLES)]
+    Nodeadd(tables::Nodech),
+    /// Change nodes
+    #[command(version, disable_version_flag = true, after_help = tables::NODECH_EXAMPLES)]
+    Nodech(tables::Nodech),
+    /// Remove nodes
+    #[command(version, disable_version_flag = true, after_help = tables::NODERM_EXAMPLES)]
+    Noderm(tables::Noderm),
+    /// Change the groups of nodes
+    #[command(version, disable_version_flag = true, after_help = tables::NODEGRPCH_EXAMPLES)]
+    Nodegrpch(tables::Nodech),
+    /// Show one of xCAT's tables
+    #[command(version, disable_version_flag = true, after_help = tables::TABDUMP_EXAMPLES)]
+    Tabdump(tables::Tabdump),
+    /// Show columns of a row
+    #[command(version, disable_version_flag = true, after_help = tables::GETTAB_EXAMPLES)]
+    Gettab(tables::Gettab),
+    /// Change a row
+    #[command(version, disable_version_flag = true, after_help = tables::CHTAB_EXAMPLES)]
+    Chtab(tables::Chtab),
+    /// Show the rows of a node in all tables
+    #[command(version, disable_version_flag = true, after_help = tables::TABGREP_EXAMPLES)]
+    Tabgrep(tables::Tabgrep),
     /// Set what nodes do at their next network boot
     #[command(version, disable_version_flag = true, after_help = NODESET_EXAMPLES)]
     Nodeset(Nodeset),
@@ -95,17 +122,26 @@ pub(super) enum Verb {
 }
 
 /// Verbs that answer to their own names when linked to.
-pub(super) const APPLETS: [&str; 13] = [
+pub(super) const APPLETS: [&str; 22] = [
     "chdef",
+    "chtab",
+    "gettab",
     "imgcapture",
     "lsdef",
     "mkdef",
+    "nodeadd",
+    "nodech",
+    "nodegrpch",
+    "nodels",
+    "noderm",
     "nodeset",
     "nodestat",
     "rinstall",
     "rmdef",
     "rpower",
     "rsetboot",
+    "tabdump",
+    "tabgrep",
     "updatenode",
     "xdcp",
     "xdsh",

@@ -25,6 +25,7 @@ mod render;
 mod rinstall;
 mod stanza;
 mod status;
+mod tables;
 mod targets;
 mod watch;
 mod words;
@@ -78,6 +79,15 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Chdef(args) => define::change(&args, console).await,
         Verb::Lsdef(args) => list::run(&args, console).await,
         Verb::Rmdef(args) => remove::run(&args, console).await,
+        Verb::Nodels(args) => tables::nodels(&args, console).await,
+        Verb::Nodeadd(args) => tables::nodeadd(&args, console).await,
+        Verb::Nodech(args) => tables::nodech(&args, console).await,
+        Verb::Noderm(args) => tables::noderm(&args, console).await,
+        Verb::Nodegrpch(args) => tables::nodegrpch(&args, console).await,
+        Verb::Tabdump(args) => tables::tabdump(&args, console).await,
+        Verb::Gettab(args) => tables::gettab(&args, console).await,
+        Verb::Chtab(args) => tables::chtab(&args, console).await,
+        Verb::Tabgrep(args) => tables::tabgrep(&args, console).await,
         Verb::Nodeset(args) => nodeset::run(&args, console).await,
         Verb::Imgcapture(args) => capture::run(&args, console).await,
         Verb::Nodestat(args) => status::run(&args, console).await,

@@ -228,7 +228,7 @@ pub(super) const SOURCE: &[Source] = &[
     )
     .only_if("nodetype", &["switch"]),
     Source::new("sysclone", Node, "node", "hostname installdisk installshell qmpsocket"),
-    Source::new("syscloneimage", Osimage, "imagename", "exclude layout keep"),
+    Source::new("syscloneimage", Osimage, "imagename", "excludes layout keep"),
     Source::new("sysclonenetwork", Network, "netname", "dhcpmode"),
     Source::new(
         "vm",
