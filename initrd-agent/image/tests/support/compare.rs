@@ -11,7 +11,7 @@ use super::{run, text};
 /// Everything of one name that rsync does not look at, or not exactly.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
-    pub mtime: (i64, u64),
+    pub mtime: (i64, i128),
     pub mode: u32,
     pub links: u64,
     pub flags: u32,
@@ -75,7 +75,8 @@ fn one(fd: std::os::fd::BorrowedFd<'_>, file_type: FileType) -> Facts {
     let flags = if readable { ioctl_getflags(fd).map_or(0, |flags| (flags & kept).bits()) } else { 0 };
     let regular = file_type == FileType::RegularFile;
     Facts {
-        mtime: (stat.st_mtime, stat.st_mtime_nsec),
+        // Its type is not the same on every architecture.
+        mtime: (stat.st_mtime, i128::from(stat.st_mtime_nsec)),
         mode: stat.st_mode,
         links: if file_type == FileType::Directory { 0 } else { stat.st_nlink },
         flags,

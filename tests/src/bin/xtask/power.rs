@@ -14,11 +14,28 @@ const ENV: Tool = Tool("env");
 const RSYNC: Tool = Tool("rsync");
 const CHATTR: Tool = Tool("chattr");
 
+/// The test of a system call that the emulator does not have.
+const NEEDS_OPENAT2: &str = "directories_are_opened_but_no_link_and_nothing_outside";
+
 /// The crates of which the agent consists, whose tests need nothing but the emulator. Those of the image engine that
-/// mount volumes and compare trees run on x86_64 only.
+/// mount volumes and compare trees run on x86_64 only, and so does a test of `openat2`, which the emulator does not have:
+/// here the agent goes the way of old kernels.
 const TESTED: [&[&str]; 3] = [
     &["--package", "sysclone-protocol", "--package", "sysclone-bootloaders", "--tests"],
-    &["--package", "sysclone-image", "--lib", "--test", "tamper", "--test", "store", "--test", "property"],
+    &[
+        "--package",
+        "sysclone-image",
+        "--lib",
+        "--test",
+        "tamper",
+        "--test",
+        "store",
+        "--test",
+        "property",
+        "--",
+        "--skip",
+        NEEDS_OPENAT2,
+    ],
     &["--package", "sysclone-agent", "--lib", "--test", "client", "--test", "sources"],
 ];
 
