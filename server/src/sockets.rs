@@ -136,8 +136,13 @@ fn dhcp(app: &Arc<App>, port: u16) -> Result<dhcp::Server> {
     let listen = dhcp::Listen { interface, port };
     let directory: Arc<dyn dhcp::Directory> = Arc::clone(&app.known) as _;
     let server = dhcp::Server::bind(&listen, facts, directory).map_err(|error| match error {
-        dhcp::DhcpError::Bind { source, .. } => {
+        dhcp::DhcpError::Bind { source, port: refused_port, .. } if refused_port == port => {
             refused(&app.config.path, ("listen.dhcp_port", port), *address, &source)
+        }
+        // The port beside another DHCP server's, which nobody can choose.
+        dhcp::DhcpError::Bind { source, port, .. } => {
+            anyhow!("UDP port {port}, which machines ask beside another DHCP server, cannot be used: {source}; end \
+                     the program that has it")
         }
     })?;
     Ok(server.with_events(Arc::new(DhcpEvents(Arc::clone(app)))))

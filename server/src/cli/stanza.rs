@@ -25,7 +25,7 @@ pub(super) struct Stanzas {
     pub(super) requests: Vec<ChangeRequest>,
     /// Attributes that are kept although nothing here uses them, as `type attribute`.
     pub(super) unknown: BTreeSet<String>,
-    /// Attributes that are left out, as `object attribute`, and why.
+    /// Objects and attributes that are left out, and why.
     pub(super) left_out: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl Stanzas {
     /// Reads a file; objects that say no type are of `kind`.
     ///
     /// # Errors
-    /// A line is none of a stanza file, or an object has no type or one that is not known; the line's number is named.
+    /// A line is none of a stanza file, or an object has no type; the line's number is named.
     pub(super) fn read(
         text: &str,
         (action, kind): (ChangeAction, Option<ObjectType>),
@@ -75,8 +75,13 @@ impl Stanzas {
         let Open { name, line, objtype, attributes } = object;
         let at = format!("line {line} of the stanza file: {name}");
         let kind = match objtype {
-            Some(word) => ObjectType::of_word(&word)
-                .ok_or_else(|| Usage(format!("{at} has the objtype '{word}', which is not known")))?,
+            Some(word) => match ObjectType::of_word(&word) {
+                Some(kind) => kind,
+                None => {
+                    self.left_out.push(format!("{name}: objects of type '{word}' are not kept here"));
+                    return Ok(());
+                }
+            },
             None => kind.ok_or_else(|| Usage(format!("{at} has no objtype; give one with -t")))?,
         };
         let mut changes = Vec::new();
@@ -131,7 +136,7 @@ mod tests {
     fn objects_of_all_types_are_read_and_what_is_odd_is_kept_aside() {
         let text = "# <xCAT data object stanza file>\n\nn1:\n    objtype=node\n    groups=all,x\n    status=booted\n\
                     \tmac=52:54:00:00:00:01!a|52:54:00:00:00:02!b\n    bmcpassword=MASK\n    madeup=a=b\n\nimg1:\n  \
-                    objtype=osimage\n  provmethod=sysclone\n";
+                    objtype=osimage\n  provmethod=sysclone\npdu1:\n    objtype=pdu\n    outlet=8\n";
         let read = read(&text.replace("MASK", MASK)).unwrap();
         let shown: Vec<String> = read
             .requests
@@ -149,6 +154,7 @@ mod tests {
             ]
         );
         assert_eq!(read.unknown.into_iter().collect::<Vec<_>>(), ["node madeup"]);
+        assert_eq!(read.left_out[1], "pdu1: objects of type 'pdu' are not kept here");
         assert!(read.left_out[0].starts_with("n1 bmcpassword"));
     }
 
@@ -158,7 +164,6 @@ mod tests {
             ("    a=b\n", "line 1 of the stanza file: an attribute before"),
             ("n1:\n    objtype=node\n    what is this\n", "line 3"),
             ("n1:\n    a=b\n", "line 1 of the stanza file: n1 has no objtype"),
-            ("\nn1:\n    objtype=nod\n", "line 2 of the stanza file: n1 has the objtype 'nod'"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{error}");
