@@ -257,6 +257,25 @@ fn tables_are_views_on_the_definitions() {
 }
 
 #[test]
+fn a_dynamic_group_has_whatever_nodes_fit() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1,n2,n3 groups=all mgt=ipmi arch=x86_64");
+    daemon.cli("chdef n3 arch=ppc64le");
+    let made = "0\n1 object definitions have been created or modified.\n";
+    assert_eq!(daemon.cli("mkdef -t group -o fit -d -w mgt==ipmi -w arch=~^x86"), made);
+    assert_eq!(daemon.cli("nodels fit"), "0\nn1\nn2\n");
+    daemon.cli("chdef n2 mgt=openbmc");
+    assert_eq!(daemon.cli("nodels fit"), "0\nn1\n");
+    assert_eq!(daemon.cli("nodels all,-fit"), "0\nn2\nn3\n");
+    let shown = daemon.cli("lsdef -t group fit");
+    assert!(shown.contains("    grouptype=dynamic\n    wherevals=mgt==ipmi::arch=~^x86\n"), "{shown}");
+    assert!(daemon.cli("mkdef -t group -o bad -d -w mgt").starts_with("1\nError: "));
+    assert!(
+        daemon.cli("mkdef n4 -d -w mgt==ipmi groups=all").starts_with("2\nError: only groups can be dynamic")
+    );
+}
+
+#[test]
 fn nodes_that_the_site_excludes_can_still_be_defined() {
     let daemon = Daemon::start();
     daemon.cli("mkdef n1,n2 groups=all");

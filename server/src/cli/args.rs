@@ -190,6 +190,12 @@ pub(super) struct Define {
     /// Take the values away from lists
     #[arg(short, long)]
     pub(super) minus: bool,
+    /// A group of all nodes for which the conditions of -w hold, at any time
+    #[arg(short, long, requires = "conditions")]
+    pub(super) dynamic: bool,
+    /// What nodes of a dynamic group have: attr==value, attr!=value, attr=~regex, attr!~regex
+    #[arg(short = 'w', value_name = "CONDITION", requires = "dynamic")]
+    pub(super) conditions: Vec<String>,
     /// Read definitions from standard input, as lsdef -z prints them
     #[arg(short = 'z', long, conflicts_with_all = ["plus", "minus", "objects", "words"])]
     pub(super) stanza: bool,
@@ -348,6 +354,7 @@ Examples:
   mkdef n5 groups=all mac=52:54:00:00:00:05 ip=10.77.0.15
   mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1
   mkdef -t group -o compute ip='|\\D+(\\d+)|10.77.1.($1+0)|' bmc='/\\z/-bmc/'   (computed from the nodes' names)
+  mkdef -t group -o ipmis -d -w mgt==ipmi -w arch==x86_64
   mkdef -z < everything.stanza           what lsdef -a -l -z printed, here or in xCAT";
 
 const CHDEF_EXAMPLES: &str = "\

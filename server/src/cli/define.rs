@@ -8,7 +8,7 @@ use super::console::{Console, Exit, Usage};
 use super::objects::{self, Typed};
 use super::stanza::Stanzas;
 use super::words;
-use crate::wire::{AttributeAction, ChangeAction, ChangeRequest, Outcome};
+use crate::wire::{AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome};
 
 /// What the daemon says of an object that did not exist before.
 const CREATED: &str = "created";
@@ -31,19 +31,34 @@ async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyh
     let kind = words::one_type(args.names.kind.as_deref())?;
     let words = words::split(&args.words, plain_action(args))?;
     let text = objects::required(kind, args.names.objects.as_ref(), words.names)?;
-    if words.attributes.is_empty() {
+    let mut attributes = words.attributes;
+    attributes.extend(dynamic(args, kind)?);
+    if attributes.is_empty() {
         let reason = "No object definitions have been created or modified: no attributes were specified.";
         return Err(Usage(reason.to_owned()).into());
     }
     let client = Client::new(&args.common.socket);
     let Typed { mut names, unknown } = objects::typed(&client, kind, &text).await?;
     names.extend(unknown);
-    let request = ChangeRequest { action, kind, names, attributes: words.attributes };
+    let request = ChangeRequest { action, kind, names, attributes };
     let outcomes: Vec<Outcome> = client.post("/api/v1/objects", &request).await?;
     if args.common.json {
         return objects::show_json(&outcomes, console);
     }
     shown(&outcomes, action, args.common.verbose, console)
+}
+
+/// What makes a group dynamic.
+fn dynamic(args: &Define, kind: ObjectType) -> Result<Vec<AttributeChange>, Usage> {
+    if !args.dynamic {
+        return Ok(Vec::new());
+    }
+    if kind != ObjectType::Group {
+        return Err(Usage("only groups can be dynamic: -t group".to_owned()));
+    }
+    let set =
+        |name: &str, value| AttributeChange { name: name.to_owned(), value, action: AttributeAction::Set };
+    Ok(vec![set("grouptype", "dynamic".to_owned()), set("wherevals", args.conditions.join("::"))])
 }
 
 /// Everything in a file is one transaction.

@@ -8,6 +8,7 @@ use sysclone_protocol::names::{ImageName, NodeName};
 use super::disk_rules::parse_disk_rules;
 use super::network::{is_address_list, parse_mask, parse_mode};
 use super::node::{parse_macs, parse_netboot};
+use crate::noderange::{RangeError, Select};
 use crate::trust::{MASK, is_secret};
 use crate::wire::ObjectType;
 
@@ -98,6 +99,9 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
         match kind {
             ObjectType::Node => node_problem(attr, value),
             ObjectType::Network => network_problem(attr, value),
+            ObjectType::Group if attr == "wherevals" => {
+                read_conditions(value).err().map(|error| error.to_string())
+            }
             ObjectType::Osimage if attr == "keep" => crate::images::parse_keep(value).err(),
             ObjectType::Site => network_problem(attr, value).or_else(|| site_problem(attr, value)),
             _ => None,
@@ -124,6 +128,11 @@ fn node_problem(attr: &str, value: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The comparisons of a dynamic group, `mgt==ipmi::arch=~x86`, all of which must hold.
+pub(super) fn read_conditions(text: &str) -> Result<Vec<Select>, RangeError> {
+    text.split("::").map(|part| part.trim().parse()).collect()
 }
 
 /// A range that cannot be read would make every verb fail.

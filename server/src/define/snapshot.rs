@@ -6,11 +6,13 @@ use std::net::Ipv4Addr;
 
 use sysclone_protocol::names::{Mac, NodeName};
 
+use super::attributes::read_conditions;
 use super::inherit::Inherited;
 use super::network::{Network, Site};
 use super::node::Node;
+use super::schema;
 use crate::db::Attributes;
-use crate::wire::Objects;
+use crate::wire::{ObjectType, Objects};
 
 /// A node with its place in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,11 @@ impl Snapshot {
             let (attributes, wrong) = inherited.attributes_of(&name, &own);
             snapshot.add((name, attributes, wrong), &networks);
         }
+        for (name, attributes) in &groups {
+            if let Some(conditions) = attributes.get("wherevals") {
+                snapshot.add_where(name, conditions);
+            }
+        }
         snapshot.networks = networks;
         snapshot
     }
@@ -99,6 +106,29 @@ impl Snapshot {
             }
         }
         self.nodes.insert(name, Entry { attributes, node, placed });
+    }
+
+    /// Adds the nodes that a dynamic group's comparisons choose. Such a group gives its nodes no attributes: they would
+    /// decide on what is in it.
+    fn add_where(&mut self, group: &str, conditions: &str) {
+        let conditions = match read_conditions(conditions) {
+            Ok(conditions) => conditions,
+            Err(error) => {
+                tracing::warn!(group, %error, "a dynamic group has no members: its wherevals cannot be read");
+                return;
+            }
+        };
+        let chosen = |(name, entry): &(&String, &Entry)| {
+            conditions.iter().all(|condition| {
+                let value = schema::value(ObjectType::Node, &condition.attribute, (name, &entry.attributes));
+                condition.accepts(value.unwrap_or_default())
+            })
+        };
+        let members: Vec<String> = self.nodes.iter().filter(chosen).map(|(name, _)| name.clone()).collect();
+        let known = self.groups.entry(group.to_owned()).or_default();
+        known.extend(members);
+        known.sort_unstable();
+        known.dedup();
     }
 
     fn place(&self, node: &Node, networks: &[Network]) -> Result<Placed, String> {
