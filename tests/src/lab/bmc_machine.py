@@ -3,8 +3,8 @@
     bmc_machine.py SOCKET get power|boot
     bmc_machine.py SOCKET set power 0|1, set reset 1, set shutdown 1, set boot none|default|pxe|cdrom|bios
 
-The boot device is good for one boot, as with a real BMC: it is put before the others, the machine is reset (which is
-when its firmware is given the order), and then the order is what it was.
+The boot device is good for one boot, as with a real BMC: at every start the network card comes before the disk or
+behind it, as was said since the last one.
 """
 
 import json
@@ -54,15 +54,13 @@ class Qemu:
 
 
 def restart(qemu, once):
-    """Resets the machine with the network card first when `once` says so."""
-    cards = list(qemu.cards()) if once == "pxe" else []
-    for index, card in enumerate(cards):
-        qemu.place(card, index)
+    """Resets the machine, with the network card first when `once` says so. The firmware is given the order late, so it
+    stays until the next start."""
+    for index, card in enumerate(qemu.cards()):
+        qemu.place(card, index if once == "pxe" else 20 + index)
     qemu.do("stop")
     qemu.do("system_reset")
     qemu.wait_for("RESET")
-    for index, card in enumerate(cards):
-        qemu.place(card, 20 + index)
     qemu.do("cont")
 
 
