@@ -158,10 +158,13 @@ impl Folder {
     }
 
     fn restore_times(&self) -> Result<(), Errno> {
-        let time = |sec, nsec: u64| Timespec { tv_sec: sec, tv_nsec: nsec.cast_signed() };
+        let stat = &self.stat;
+        // Nanoseconds below a thousand million, whose type is not the same on every architecture.
+        let access = i64::try_from(stat.st_atime_nsec).unwrap_or_default();
+        let modification = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
         let times = Timestamps {
-            last_access: time(self.stat.st_atime, self.stat.st_atime_nsec),
-            last_modification: time(self.stat.st_mtime, self.stat.st_mtime_nsec),
+            last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: access },
+            last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: modification },
         };
         futimens(&self.handle, &times)
     }

@@ -118,11 +118,12 @@ fn keeping_times(directory: &Path, act: impl FnOnce() -> anyhow::Result<()>) -> 
     let fd = std::fs::File::open(directory).with_context(|| format!("opening {}", directory.display()))?;
     let stat = rustix::fs::fstat(&fd).with_context(|| format!("looking at {}", directory.display()))?;
     act()?;
-    #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below a thousand million")]
-    let time = |tv_sec, tv_nsec: u64| Timespec { tv_sec, tv_nsec: tv_nsec as i64 };
+    // Nanoseconds below a thousand million, whose type is not the same on every architecture.
+    let access = i64::try_from(stat.st_atime_nsec).unwrap_or_default();
+    let modification = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
     let times = Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: access },
+        last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: modification },
     };
     rustix::fs::futimens(&fd, &times).with_context(|| format!("setting the times of {}", directory.display()))
 }
