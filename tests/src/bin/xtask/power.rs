@@ -16,9 +16,11 @@ const CHATTR: Tool = Tool("chattr");
 
 /// The test of a system call that the emulator does not have.
 const NEEDS_OPENAT2: &str = "directories_are_opened_but_no_link_and_nothing_outside";
+/// The agent's that do.
+const NEED_OPENAT2: &str = "identity::";
 
 /// The crates of which the agent consists, whose tests need nothing but the emulator. Those of the image engine that
-/// mount volumes and compare trees run on x86_64 only, and so does a test of `openat2`, which the emulator does not have:
+/// mount volumes and compare trees run on x86_64 only, and so do tests of `openat2`, which the emulator does not have:
 /// here the agent goes the way of old kernels.
 const TESTED: [&[&str]; 3] = [
     &["--package", "sysclone-protocol", "--package", "sysclone-bootloaders", "--tests"],
@@ -36,7 +38,18 @@ const TESTED: [&[&str]; 3] = [
         "--skip",
         NEEDS_OPENAT2,
     ],
-    &["--package", "sysclone-agent", "--lib", "--test", "client", "--test", "sources"],
+    &[
+        "--package",
+        "sysclone-agent",
+        "--lib",
+        "--test",
+        "client",
+        "--test",
+        "sources",
+        "--",
+        "--skip",
+        NEED_OPENAT2,
+    ],
 ];
 
 /// Runs the tests of each architecture and compares it with x86_64.
