@@ -62,6 +62,11 @@ pub(super) fn check(text: &str) -> Result<(), PerlError> {
 }
 
 fn evaluate<'a>(text: &'a str, capture: Capture<'a>) -> Result<Value, Stop> {
+    if text.contains("--") || text.contains("++") {
+        return Err(Stop::Syntax(
+            "to Perl, -- and ++ are operators of their own; write a space between the signs",
+        ));
+    }
     let mut reader = Reader { rest: text.trim(), capture, depth: 0 };
     let value = reader.sum()?;
     if reader.rest.is_empty() { Ok(value) } else { Err(Stop::Syntax("a number or an operator is expected")) }

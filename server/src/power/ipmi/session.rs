@@ -231,7 +231,7 @@ mod tests {
         let line = Session::new(bmc, &tools).command("17", &["raw 0x00 0x01".to_owned()]).line();
         assert_eq!(
             line,
-            "ipmitool -v -I lanplus -H 10.0.0.9 -p 623 -U admin -E -C 17 -N 2 -R 3 exec /dev/stdin"
+            "ipmitool -v -I lanplus -H 10.0.0.9 -p 623 -U admin -E -C 17 -N 5 -R 3 exec /dev/stdin"
         );
     }
 }
