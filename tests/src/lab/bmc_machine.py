@@ -50,7 +50,9 @@ class Qemu:
                     yield f"{parent}/{child['name']}"
 
     def place(self, path, index):
-        self.do("qom-set", path=path, property="bootindex", value=index)
+        """QEMU refuses an index that is taken, also by the device itself."""
+        if self.do("qom-get", path=path, property="bootindex") != index:
+            self.do("qom-set", path=path, property="bootindex", value=index)
 
 
 def restart(qemu, once):
