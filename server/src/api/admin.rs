@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
-use super::agent::body;
 use super::error::ApiError;
+use super::extract::{Body, Path, Query};
 use super::user::Actor;
 use super::{capture, events, images, power, probe, remote, secrets};
 use crate::app::App;
@@ -60,9 +59,8 @@ pub(super) fn names(text: Option<&str>) -> Option<Vec<String>> {
 async fn noderange(
     State(app): State<Arc<App>>,
     _actor: Actor,
-    request: Result<Json<RangeRequest>, JsonRejection>,
+    Body(request): Body<RangeRequest>,
 ) -> Result<Json<RangeReply>, ApiError> {
-    let request = body(request)?;
     let range: Range = request.range.parse().map_err(|error| ApiError::invalid(format!("{error}")))?;
     let known = app.known.now();
     let selection =
@@ -97,17 +95,17 @@ async fn objects(
 async fn change(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<ChangeRequest>, JsonRejection>,
+    Body(request): Body<ChangeRequest>,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
-    changed(&app, vec![body(request)?], actor).await
+    changed(&app, vec![request], actor).await
 }
 
 async fn change_many(
     State(app): State<Arc<App>>,
     actor: Actor,
-    requests: Result<Json<Vec<ChangeRequest>>, JsonRejection>,
+    Body(requests): Body<Vec<ChangeRequest>>,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
-    changed(&app, body(requests)?, actor).await
+    changed(&app, requests, actor).await
 }
 
 async fn changed(
@@ -127,9 +125,8 @@ async fn changed(
 async fn nodeset(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<NodesetRequest>, JsonRejection>,
+    Body(request): Body<NodesetRequest>,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
-    let request = body(request)?;
     let owned = Arc::clone(&app);
     Ok(Json(app.to_the_end(async move { deploy::nodeset(&owned, &request, &actor.0).await }).await?))
 }

@@ -49,7 +49,7 @@ pub fn agent_router(app: Arc<App>) -> Router {
 }
 
 /// A body that must be JSON; what is wrong with it is said in our form.
-pub(super) fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
     json.map(|Json(value)| value).map_err(|error| ApiError::new(error.status(), error.body_text()))
 }
 

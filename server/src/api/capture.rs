@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use tokio::sync::mpsc;
 
-use super::agent::body;
 use super::error::ApiError;
 use super::events::lines;
+use super::extract::Body;
 use super::user::Actor;
 use crate::app::App;
 use crate::capture::run_capture;
@@ -23,9 +21,8 @@ const WAITING: usize = 64;
 pub(super) async fn capture(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<CaptureRequest>, JsonRejection>,
+    Body(request): Body<CaptureRequest>,
 ) -> Result<Response, ApiError> {
-    let request = body(request)?;
     let (lines, answer) = lines();
     let (progress, mut received) = mpsc::channel(WAITING);
     let owned = Arc::clone(&app);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::admin::names;
 use super::error::ApiError;
+use super::extract::Query;
 use super::user::Actor;
 use crate::app::App;
 use crate::db::DbError;

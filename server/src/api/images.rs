@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::agent::body;
 use super::error::ApiError;
 use super::events::lines;
+use super::extract::{Body, Path, Query};
 use super::user::{Actor, Root};
 use crate::app::App;
 use crate::images::{self, ImageError};
@@ -39,9 +38,8 @@ pub(super) async fn list(
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<ImageChange>, JsonRejection>,
+    Body(request): Body<ImageChange>,
 ) -> Result<Json<ImageChanged>, ApiError> {
-    let request = body(request)?;
     let owned = Arc::clone(&app);
     Ok(Json(app.to_the_end(async move { images::change(&owned, request, &actor.0).await }).await?))
 }
@@ -59,9 +57,8 @@ pub(super) async fn access(
 pub(super) async fn work(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
-    request: Result<Json<ImageWork>, JsonRejection>,
+    Body(request): Body<ImageWork>,
 ) -> Result<Response, ApiError> {
-    let request = body(request)?;
     let (lines, answer) = lines();
     let (progress, mut received) = mpsc::channel(WAITING);
     let owned = Arc::clone(&app);

@@ -6,6 +6,7 @@ mod agent_auth;
 mod capture;
 mod error;
 mod events;
+mod extract;
 mod images;
 mod packs;
 mod power;

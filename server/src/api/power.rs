@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::agent::body;
 use super::error::ApiError;
 use super::events::lines;
+use super::extract::Body;
 use super::user::Actor;
 use crate::app::App;
 use crate::deploy::nodeset;
@@ -26,9 +24,9 @@ const WAITING: usize = 64;
 pub(super) async fn power(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<PowerRequest>, JsonRejection>,
+    Body(request): Body<PowerRequest>,
 ) -> Result<Response, ApiError> {
-    let PowerRequest { nodes, task, limits } = body(request)?;
+    let PowerRequest { nodes, task, limits } = request;
     let asked = Asked { nodes, tasks: vec![task], limits, actor: actor.0 };
     record_request(&app, &asked).await?;
     let owned = Arc::clone(&app);
@@ -39,9 +37,9 @@ pub(super) async fn power(
 pub(super) async fn rinstall(
     State(app): State<Arc<App>>,
     actor: Actor,
-    request: Result<Json<InstallRequest>, JsonRejection>,
+    Body(request): Body<InstallRequest>,
 ) -> Result<Response, ApiError> {
-    let InstallRequest { nodes, state, uefi, limits } = body(request)?;
+    let InstallRequest { nodes, state, uefi, limits } = request;
     if !installs(&state) {
         return Err(ApiError::invalid(format!("Unknown state {state} requested")));
     }

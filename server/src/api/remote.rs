@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 
-use super::agent::body;
 use super::error::ApiError;
+use super::extract::Body;
 use super::power::streamed;
 use super::user::{Actor, Root};
 use crate::app::App;
@@ -20,9 +18,8 @@ use crate::wire::remote::{AgentsRequest, CopyRequest, RunRequest};
 pub(super) async fn run(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
-    request: Result<Json<RunRequest>, JsonRejection>,
+    Body(request): Body<RunRequest>,
 ) -> Result<Response, ApiError> {
-    let request = body(request)?;
     account(request.user.as_deref())?;
     let what = if request.script.is_some() { "a script with" } else { "the command" };
     let text = format!("{what} '{}' runs on {}", request.command, counted(&request.nodes));
@@ -35,9 +32,8 @@ pub(super) async fn run(
 pub(super) async fn copy(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
-    request: Result<Json<CopyRequest>, JsonRejection>,
+    Body(request): Body<CopyRequest>,
 ) -> Result<Response, ApiError> {
-    let request = body(request)?;
     account(request.user.as_deref())?;
     if request.files.sources.is_empty() {
         return Err(ApiError::invalid("no file is named"));
@@ -55,9 +51,8 @@ pub(super) async fn copy(
 pub(super) async fn agents(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
-    request: Result<Json<AgentsRequest>, JsonRejection>,
+    Body(request): Body<AgentsRequest>,
 ) -> Result<Response, ApiError> {
-    let request = body(request)?;
     let text = format!("the agent goes to {}", counted(&request.nodes));
     record(&app, ("agents-installed", text), &actor).await?;
     let owned = Arc::clone(&app);
