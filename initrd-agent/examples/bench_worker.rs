@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sysclone_agent::capture::Lines;
+use sysclone_agent::capture::{Kept, Lines, hand_in, parent};
 use sysclone_agent::client::{Client, HttpPacks, Patience, UploadSink};
 use sysclone_agent::install::Flusher;
 use sysclone_image::sign::{self, VerifyingKey};
@@ -103,13 +103,14 @@ fn take(root: &Path, lines: &Lines) -> anyhow::Result<CaptureReply> {
     let order = CaptureOrder::deserialize(&mut serde_json::Deserializer::from_reader(std::io::stdin()))?;
     let client = Client::new(&order.server, &order.ca_pem, PATIENCE)?.with_token(order.token.clone());
     let key = ImageKey::from_base64(order.image_key.reveal())?;
-    let verifying = VerifyingKey::from_base64(&order.manifest_key)?;
-    let parent = client.parent()?.map(|sealed| sign::open(&sealed, &verifying)).transpose()?;
+    let beside = root.parent().context("the tree has nothing beside it")?;
+    let kept = Kept::of(&beside.join("manifests"), &order.image.name);
+    let parent = parent(&client, &order, &kept)?;
     let options = CaptureOptions { root: root.to_owned(), ..CaptureOptions::default() };
     let job =
         CaptureJob { options, facts: facts(&order), parent: parent.as_ref(), staged: Vec::new(), key: &key };
     let manifest = capture(job, &mut UploadSink::new(client.clone()), &|progress| lines.progress(progress))?;
-    Ok(client.post_manifest(&manifest.encode())?)
+    hand_in(&client, manifest, (parent.as_ref(), &kept))
 }
 
 fn deploy(image: &Image, root: &Path, update: bool) -> anyhow::Result<Value> {

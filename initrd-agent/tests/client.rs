@@ -67,7 +67,7 @@ fn a_busy_server_is_asked_again_and_a_refusal_is_final() {
         client.manifest().unwrap_err().to_string(),
         "the server refused (404): image demo@1 is not here"
     );
-    assert_eq!(client.parent().unwrap_err().to_string(), "the server refused (507): no room for packs");
+    assert_eq!(client.parent(None).unwrap_err().to_string(), "the server refused (507): no room for packs");
     let full = client.put_pack(&PackId([1; 32]), b"pack").unwrap_err();
     assert_eq!(full.to_string(), "the server refused (507): no room for packs");
 }

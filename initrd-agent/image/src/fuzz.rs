@@ -8,7 +8,7 @@ use crate::apply::check_plan;
 use crate::crypt::{ImageKey, Part};
 use crate::exclude::Excludes;
 use crate::id::PackId;
-use crate::manifest::{MAX_FRAME_BYTES, Manifest, wrap};
+use crate::manifest::{MAX_FRAME_BYTES, Manifest, apply_delta_fields, wrap};
 use crate::pack::{FrameOpener, PackSource, encode_with_index, read_index};
 use crate::sign::{SigningKey, open};
 
@@ -41,6 +41,19 @@ pub fn manifest(bytes: &[u8]) {
 /// The plain bytes of a manifest.
 pub fn manifest_fields(bytes: &[u8]) {
     hold(Manifest::decode(&wrap(bytes)).ok());
+}
+
+/// The plain bytes of a difference from a manifest; the length of that manifest comes first, then the manifest.
+pub fn manifest_delta(bytes: &[u8]) {
+    let Some((len, rest)) = bytes.split_first_chunk() else { return };
+    let Some((base, fields)) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len))) else { return };
+    let Ok(base) = Manifest::decode(&wrap(base)) else { return };
+    let made = apply_delta_fields(&base, fields);
+    if let Some(made) = &made {
+        let again = Manifest::from_delta(&base, &made.delta(&base)).expect("what is written is read");
+        assert!(again == *made);
+    }
+    hold(made);
 }
 
 /// An accepted manifest reads back the same, and a deployment of it can be planned.
@@ -131,6 +144,9 @@ mod tests {
         };
         keep("manifest", &small().encode());
         keep("manifest_fields", &small().plain());
+        let plain = small().plain();
+        let len = u16::try_from(plain.len()).unwrap().to_le_bytes();
+        keep("manifest_delta", &[&len[..], &plain, &small().delta_fields(&small())].concat());
         let chunk = |text: &[u8]| IndexedChunk { hash: ChunkHash::of(text), len: 5 };
         let frame = |offset, texts: &[&[u8]]| IndexedFrame {
             offset,
@@ -150,6 +166,7 @@ mod tests {
     fn inputs_that_are_kept_hold() {
         replay::replay("manifest", manifest);
         replay::replay("manifest_fields", manifest_fields);
+        replay::replay("manifest_delta", manifest_delta);
         replay::replay("pack", pack);
         replay::replay("pack_index", pack_index);
         replay::replay("frame", frame);

@@ -18,6 +18,29 @@ pub struct PackId(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkHash(pub [u8; 32]);
 
+/// Identity of a manifest: BLAKE3-256 of its plain bytes, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ManifestDigest(pub [u8; 32]);
+
+impl ManifestDigest {
+    /// The identity of a manifest with these plain bytes.
+    pub(crate) fn of(plain: &[u8]) -> Self {
+        Self(*blake3::hash(plain).as_bytes())
+    }
+}
+
+impl fmt::Display for ManifestDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(blake3::Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+impl fmt::Debug for ManifestDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ManifestDigest({self})")
+    }
+}
+
 impl PackId {
     /// The name of a pack with these bytes.
     #[must_use]

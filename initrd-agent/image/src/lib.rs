@@ -33,8 +33,8 @@ pub use crypt::{ImageKey, KeyError};
 pub use diff::{Change, Diff, Difference, diff};
 pub use entry::{Content, Entry, EntryKind, Extent, FileData, InodeFlags, Meta, Origin, Time, Xattr};
 pub use exclude::{ExcludeError, Excludes, VOLATILE};
-pub use id::{ChunkHash, IdError, PackId};
-pub use manifest::{Chunk, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
+pub use id::{ChunkHash, IdError, ManifestDigest, PackId};
+pub use manifest::{Chunk, DeltaError, Frame, Header, Manifest, ManifestError, Notice, OsIdentity, Pack};
 pub use pack::{
     Giver, IndexedChunk, IndexedFrame, PackBytes, PackError, PackIndex, PackSink, PackSource, read_index,
 };

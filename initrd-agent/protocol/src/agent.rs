@@ -6,10 +6,11 @@
 //! | `POST /agent/v1/event` | all | [`AgentEvent`] → [`EventReply`] |
 //! | `GET /agent/v1/manifest` | install | → signed manifest bytes of the ordered generation |
 //! | `POST /agent/v1/report` | report | [`BootReport`] → [`EventReply`] |
-//! | `GET /agent/v1/parent` | capture | → signed manifest bytes of the newest generation, or 404 |
+//! | `GET /agent/v1/parent` | capture | → signed manifest bytes of the newest generation, or 404; 304 when its digest is `If-None-Match` |
 //! | `GET /agent/v1/staged` | capture | → [`StagedPacks`]: whole packs that no manifest names yet |
 //! | `PUT /agent/v1/packs/{hash}` | capture | pack bytes → 201, or 200 when already there |
 //! | `POST /agent/v1/manifest` | capture | unsigned manifest bytes → [`CaptureReply`] |
+//! | `POST /agent/v1/manifest/delta` | capture | its difference from the newest → [`CaptureReply`]; 412: send it whole |
 //! | `GET {pack_source}/{hash}` | install, capture | → pack bytes, ranges honoured |
 //!
 //! Every call but `enroll` carries `Authorization: Bearer <token>`; errors answer [`ErrorReply`].

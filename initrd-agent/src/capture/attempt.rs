@@ -15,7 +15,7 @@ use sysclone_protocol::agent::CaptureOrder;
 
 use super::hooks::{self, Hooks};
 use super::janitor::Janitor;
-use super::known::{pack_ids, parent, staged};
+use super::known::{pack_ids, staged};
 use super::output::Lines;
 use super::view::{self, View};
 use crate::client::{Client, UploadSink};
@@ -29,6 +29,8 @@ pub(super) struct Golden<'a> {
     pub(super) mounts: Vec<Mount>,
     pub(super) facts: CaptureFacts,
     pub(super) options: CaptureOptions,
+    /// The generation before.
+    pub(super) parent: Option<&'a Manifest>,
 }
 
 /// Hooks, and who runs them when this process cannot any more.
@@ -153,14 +155,18 @@ impl Golden<'_> {
     fn read_files(&self, options: CaptureOptions) -> anyhow::Result<Manifest> {
         let (client, lines) = (self.client, self.lines);
         let key = ImageKey::from_base64(self.order.image_key.reveal()).context("reading the image's key")?;
-        lines.step("asking what the server has already");
-        let parent = parent(client, self.order)?;
         let there = client.staged().context("asking for packs of an interrupted capture")?;
-        let parent = parent.map(|parent| parent.without_packs(&pack_ids(&there.lost)));
+        let lost = pack_ids(&there.lost);
+        let less = self.parent.filter(|_| !lost.is_empty()).map(|parent| parent.clone().without_packs(&lost));
         let staged = staged(client, self.order, (&key, there.packs))?;
         lines.step("reading files");
-        let job =
-            CaptureJob { options, facts: self.facts.clone(), parent: parent.as_ref(), staged, key: &key };
+        let job = CaptureJob {
+            options,
+            facts: self.facts.clone(),
+            parent: less.as_ref().or(self.parent),
+            staged,
+            key: &key,
+        };
         let mut sink = UploadSink::new(client.clone());
         Ok(capture_tree(job, &mut sink, &|progress| lines.progress(progress))?)
     }

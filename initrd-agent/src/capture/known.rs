@@ -1,22 +1,66 @@
-//! What the server has already, so that it need not be sent again.
+//! What the server has already, so that it need not be sent again, and what this machine remembers of it, so that it
+//! need not come here again.
 
 use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use sysclone_image::sign::{self, VerifyingKey};
 use sysclone_image::{ImageKey, Manifest, PackId, PackIndex, read_index};
-use sysclone_protocol::agent::CaptureOrder;
+use sysclone_protocol::agent::{CaptureOrder, CaptureReply};
+use sysclone_protocol::names::ImageName;
 
 use super::SERVER_AWAY;
-use crate::client::{Client, HttpPacks, Patience};
+use crate::client::{Client, HttpPacks, Parent, Patience};
+
+/// Where captured machines keep manifests.
+pub(super) const MANIFESTS: &str = "/var/lib/sysclone/manifests";
+
+/// The manifest of the last generation that was captured here. The server says whether it still is the newest, so
+/// nothing depends on it.
+#[derive(Debug)]
+pub struct Kept(PathBuf);
+
+impl Kept {
+    /// The one of `image`, in this directory.
+    #[must_use]
+    pub fn of(directory: &Path, image: &ImageName) -> Self {
+        Self(directory.join(image.as_str()))
+    }
+
+    fn read(&self) -> Option<Manifest> {
+        Manifest::decode(&fs::read(&self.0).ok()?).ok()
+    }
+
+    fn put(&self, manifest: &Manifest) -> io::Result<()> {
+        let directory = self.0.parent().unwrap_or(Path::new("/"));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let new = self.0.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&manifest.encode())?;
+        fs::rename(&new, &self.0)
+    }
+}
 
 /// The generation before, so that only what changed is sent. One that cannot be opened is not reused, which costs
 /// time and nothing else.
-pub(super) fn parent(client: &Client, order: &CaptureOrder) -> anyhow::Result<Option<Manifest>> {
+///
+/// # Errors
+/// The server cannot be asked, or its key cannot be read.
+pub fn parent(client: &Client, order: &CaptureOrder, kept: &Kept) -> anyhow::Result<Option<Manifest>> {
     let key = VerifyingKey::from_base64(&order.manifest_key).context("reading the manifest key")?;
-    let Some(sealed) = client.parent().context("fetching the generation before")? else { return Ok(None) };
+    let here = kept.read();
+    let digest = here.as_ref().map(Manifest::digest);
+    let sealed = match client.parent(digest).context("fetching the generation before")? {
+        Parent::None => return Ok(None),
+        Parent::Known => return Ok(here),
+        Parent::Sealed(sealed) => sealed,
+    };
     match sign::open(&sealed, &key) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) => {
@@ -24,6 +68,32 @@ pub(super) fn parent(client: &Client, order: &CaptureOrder) -> anyhow::Result<Op
             Ok(None)
         }
     }
+}
+
+/// Makes the generation: its manifest goes to the server as the difference from `parent`, or whole when the server has
+/// another newest generation by now.
+///
+/// # Errors
+/// The server refused the manifest, or did not answer for too long.
+pub fn hand_in(
+    client: &Client,
+    mut manifest: Manifest,
+    (parent, kept): (Option<&Manifest>, &Kept),
+) -> anyhow::Result<CaptureReply> {
+    let reply = match parent {
+        Some(parent) => client.post_manifest_delta(&manifest.delta(parent))?,
+        None => None,
+    };
+    let reply = match reply {
+        Some(reply) => reply,
+        None => client.post_manifest(&manifest.encode())?,
+    };
+    manifest.header.generation = reply.image.generation;
+    if let Err(error) = kept.put(&manifest) {
+        // The next capture fetches it.
+        tracing::warn!(%error, path = %kept.0.display(), "the manifest could not be kept here");
+    }
+    Ok(reply)
 }
 
 /// The names that are packs' names; there are no others unless the server is of another make.

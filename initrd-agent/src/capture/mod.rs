@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub use janitor::run_cleanup;
+pub use known::{Kept, hand_in, parent};
 pub use output::Lines;
 
 use crate::console::{Place, start_logging};

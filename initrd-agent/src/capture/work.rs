@@ -13,6 +13,7 @@ use super::SERVER_AWAY;
 use super::attempt::Golden;
 use super::boot::{boot_facts, file_names};
 use super::janitor::{Janitor, Lock};
+use super::known::{Kept, MANIFESTS, hand_in, parent};
 use super::names::{host_key_types, swap_files};
 use super::os::identify;
 use super::output::Lines;
@@ -40,11 +41,14 @@ fn captured(order: &CaptureOrder, lines: &Lines, janitor: &mut Janitor) -> anyho
     }
     lines.step("reading disks");
     let (facts, options) = look(order, &mounts)?;
-    let golden = Golden { order, client: &client, lines, mounts, facts, options };
+    lines.step("asking what the server has already");
+    let kept = Kept::of(Path::new(MANIFESTS), &order.image.name);
+    let parent = parent(&client, order, &kept)?;
+    let golden = Golden { order, client: &client, lines, mounts, facts, options, parent: parent.as_ref() };
     let manifest = golden.capture(janitor)?;
     golden.list(&manifest.header.inconsistent);
     lines.step("sending the manifest");
-    client.post_manifest(&manifest.encode()).context("handing in the manifest")
+    hand_in(&client, manifest, (parent.as_ref(), &kept)).context("handing in the manifest")
 }
 
 /// Reads one JSON document; what follows it is not waited for, because the connection stays open.

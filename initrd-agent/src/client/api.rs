@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sysclone_image::PackId;
+use sysclone_image::{ManifestDigest, PackId};
 use sysclone_protocol::agent::{
     AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, InstallOrder, StagedPacks,
 };
@@ -12,6 +12,17 @@ use ureq::Agent;
 
 use super::call::{CallError, answer, http_agent};
 use super::retry::{Patience, retry};
+
+/// The generation before the one being captured.
+#[derive(Debug)]
+pub enum Parent {
+    /// There is none.
+    None,
+    /// It is the one whose digest was given.
+    Known,
+    /// Its signed manifest.
+    Sealed(Vec<u8>),
+}
 
 /// The server, as one agent sees it. Cheap to clone; connections are shared.
 #[derive(Clone)]
@@ -87,14 +98,23 @@ impl Client {
         Ok(self.get("manifest")?.1)
     }
 
-    /// The signed manifest of the newest generation of the image being captured; none for the first.
+    /// The signed manifest of the newest generation of the image being captured, unless it is `known`.
     ///
     /// # Errors
     /// The server refused, or patience ended.
-    pub fn parent(&self) -> Result<Option<Vec<u8>>, CallError> {
-        match self.get("parent") {
-            Ok((_, bytes)) => Ok(Some(bytes)),
-            Err(CallError::Refused { status: 404, .. }) => Ok(None),
+    pub fn parent(&self, known: Option<ManifestDigest>) -> Result<Parent, CallError> {
+        let url = self.url("parent");
+        let asked = retry("parent", self.patience, || {
+            let mut request = self.authorise(self.http.get(&url));
+            if let Some(known) = known {
+                request = request.header("If-None-Match", format!("\"{known}\""));
+            }
+            answer(&url, request.call())
+        });
+        match asked {
+            Ok((304, _)) => Ok(Parent::Known),
+            Ok((_, bytes)) => Ok(Parent::Sealed(bytes)),
+            Err(CallError::Refused { status: 404, .. }) => Ok(Parent::None),
             Err(error) => Err(error),
         }
     }
@@ -131,6 +151,24 @@ impl Client {
             answer(&url, request.send(unsigned))
         })?;
         parse(&url, &body.1)
+    }
+
+    /// As [`Client::post_manifest`], by the manifest's difference from the newest generation; none when the server
+    /// wants the whole.
+    ///
+    /// # Errors
+    /// As [`Client::post_manifest`].
+    pub fn post_manifest_delta(&self, delta: &[u8]) -> Result<Option<CaptureReply>, CallError> {
+        let url = self.url("manifest/delta");
+        let sent = retry("sending the manifest", self.patience, || {
+            let request = self.authorise(self.http.post(&url)).header("Content-Type", OCTETS);
+            answer(&url, request.send(delta))
+        });
+        match sent {
+            Ok((_, reply)) => parse(&url, &reply).map(Some),
+            Err(CallError::Refused { status: 404 | 412, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn url(&self, call: &str) -> String {

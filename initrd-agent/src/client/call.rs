@@ -85,7 +85,7 @@ pub(super) fn http_agent(ca_pem: &str) -> anyhow::Result<Agent> {
 /// Reads a whole answer, or says why there is none.
 ///
 /// # Errors
-/// The connection failed, or the status is not 2xx.
+/// The connection failed, or the status is neither 2xx nor 304.
 pub(super) fn answer(
     url: &str,
     outcome: Result<Response<Body>, ureq::Error>,
@@ -96,7 +96,7 @@ pub(super) fn answer(
     let body =
         response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec().map_err(unreachable)?;
     match status {
-        200..=299 => Ok((status, body)),
+        200..=299 | 304 => Ok((status, body)),
         408 | 429 | 500 | 502..=504 => Err(CallError::Busy { status, error: reason(&body) }),
         _ => Err(CallError::Refused { status, error: reason(&body) }),
     }

@@ -10,7 +10,7 @@ mod sources;
 mod validity;
 mod verifier;
 
-pub use api::Client;
+pub use api::{Client, Parent};
 pub use call::CallError;
 pub use packs::{HttpPacks, UploadSink};
 pub use retry::{Backoff, Patience};

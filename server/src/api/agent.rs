@@ -32,6 +32,7 @@ pub fn agent_router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_JSON));
     let bytes = Router::new()
         .route("/agent/v1/manifest", get(manifest).post(packs::commit))
+        .route("/agent/v1/manifest/delta", post(packs::commit_delta))
         .layer(DefaultBodyLimit::max(MAX_MANIFEST));
     let packs = Router::new()
         .route("/agent/v1/parent", get(packs::parent))

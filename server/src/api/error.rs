@@ -64,6 +64,7 @@ impl From<StoreError> for ApiError {
             StoreError::Hash { .. } | StoreError::Manifest { .. } | StoreError::OtherImage { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
+            StoreError::Delta { .. } => StatusCode::PRECONDITION_FAILED,
             StoreError::MissingPacks { .. } | StoreError::InUse { .. } | StoreError::Refused { .. } => {
                 StatusCode::CONFLICT
             }

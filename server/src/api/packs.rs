@@ -6,14 +6,17 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::body::{Body, HttpBody as _};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::IF_NONE_MATCH;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sysclone_image::{PackId, PutOutcome, StoreError};
+use sysclone_image::sign::SigningKey;
+use sysclone_image::{PackId, PutOutcome, Store, StoreError};
 use sysclone_protocol::agent::{CaptureReply, StagedPacks};
-use sysclone_protocol::names::ImageName;
+use sysclone_protocol::names::{ImageName, ImageRef};
 use tokio::sync::mpsc;
 
 use super::agent::octets;
@@ -39,18 +42,30 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// `GET parent`: the newest generation's manifest, for reuse of its packs.
-pub(super) async fn parent(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Response, ApiError> {
+/// `GET parent`: the newest generation's manifest, for reuse of its packs; 304 when the agent has it.
+pub(super) async fn parent(
+    State(app): State<Arc<App>>,
+    bearer: Bearer,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let capturing = bearer.capturing()?;
-    let store = Arc::clone(&app.store);
-    let bytes = blocking(move || match store.newest(&capturing.image)? {
-        Some(generation) => store.manifest_bytes(&capturing.image, generation).map(Some),
-        None => Ok(None),
-    });
-    match bytes.await? {
-        Some(bytes) => Ok(octets(bytes)),
-        None => Err(ApiError::new(StatusCode::NOT_FOUND, "the image has no generation yet")),
+    let known = headers.get(IF_NONE_MATCH).map(|tag| tag.as_bytes().to_vec());
+    let work = move || parent_unless(&app, &capturing.image, known.as_deref());
+    blocking(work).await
+}
+
+fn parent_unless(app: &App, image: &ImageName, known: Option<&[u8]>) -> Result<Response, StoreError> {
+    let Some(generation) = app.store.newest(image)? else {
+        return Ok(ApiError::new(StatusCode::NOT_FOUND, "the image has no generation yet").into_response());
+    };
+    if let Some(known) = known {
+        let newest = ImageRef { name: image.clone(), generation };
+        let newest = app.store.manifest(&newest, &app.keys.signing.verifying_key());
+        if newest.is_ok_and(|newest| format!("\"{}\"", newest.digest()).as_bytes() == known) {
+            return Ok(StatusCode::NOT_MODIFIED.into_response());
+        }
     }
+    app.store.manifest_bytes(image, generation).map(octets)
 }
 
 /// `GET staged`: what an interrupted capture has sent already.
@@ -126,19 +141,42 @@ impl Read for Pieces {
     }
 }
 
+/// A manifest, or what it differs in from the newest generation.
+type Sent = Result<Bytes, BytesRejection>;
+/// [`Store::commit`] or [`Store::commit_delta`].
+type Commit = fn(&Store, &ImageName, &[u8], &SigningKey) -> Result<CaptureReply, StoreError>;
+
 /// `POST manifest`: the image exists when this is answered, and not before.
 pub(super) async fn commit(
     State(app): State<Arc<App>>,
     bearer: Bearer,
-    unsigned: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    unsigned: Sent,
+) -> Result<Json<CaptureReply>, ApiError> {
+    make_generation(app, bearer, unsigned, Store::commit).await
+}
+
+/// `POST manifest/delta`: the same; 412 when the whole manifest is needed.
+pub(super) async fn commit_delta(
+    State(app): State<Arc<App>>,
+    bearer: Bearer,
+    delta: Sent,
+) -> Result<Json<CaptureReply>, ApiError> {
+    make_generation(app, bearer, delta, Store::commit_delta).await
+}
+
+async fn make_generation(
+    app: Arc<App>,
+    bearer: Bearer,
+    sent: Sent,
+    commit: Commit,
 ) -> Result<Json<CaptureReply>, ApiError> {
     let capturing = bearer.capturing()?;
-    let unsigned = unsigned.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
+    let sent = sent.map_err(|error| ApiError::new(error.status(), error.body_text()))?;
     let owned = Arc::clone(&app);
     app.to_the_end(async move {
         let (store, image) = (Arc::clone(&owned.store), capturing.image.clone());
         let work = Arc::clone(&owned);
-        let reply = blocking(move || store.commit(&image, &unsigned, &work.keys.signing)).await?;
+        let reply = blocking(move || commit(&store, &image, &sent, &work.keys.signing)).await?;
         finish_capture(&owned, &capturing, &reply).await?;
         if capturing.lost.load(Ordering::Relaxed) {
             let image = capturing.image.clone();

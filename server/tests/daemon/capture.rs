@@ -179,6 +179,43 @@ fn a_capture_makes_an_image_and_its_definition() {
 }
 
 #[test]
+fn an_agent_that_knows_the_generation_before_sends_the_difference() {
+    let site = site();
+    let capture = Capture::begin(&site, "golden", "demo");
+    let agent = Agent::wait(&site);
+    let image = agent.image();
+    assert_eq!(site.parent_unless(agent.token(), &image.manifest).status, 404);
+    let whole =
+        site.agent("POST", "manifest/delta", agent.token(), Some(&image.manifest.delta(&image.manifest)));
+    assert_eq!(whole.status, 404, "the first generation has none before it");
+    assert_eq!(agent.hand_in(&site, &image).status, 200);
+    drop(agent.lines);
+    capture.end();
+
+    let capture = Capture::begin(&site, "golden", "demo");
+    let agent = Agent::wait(&site);
+    let parent = image.manifest;
+    assert_eq!(site.parent_unless(agent.token(), &parent).status, 304);
+    let mut manifest = parent.clone();
+    manifest.header.source = "golden again".into();
+    assert_eq!(site.parent_unless(agent.token(), &manifest).status, 200, "that is another");
+    let other = manifest.delta(&manifest);
+    assert_eq!(site.agent("POST", "manifest/delta", agent.token(), Some(&other)).status, 412);
+    let mut damaged = manifest.delta(&parent);
+    *damaged.last_mut().unwrap() ^= 1;
+    assert_eq!(site.agent("POST", "manifest/delta", agent.token(), Some(&damaged)).status, 412);
+    let delta = manifest.delta(&parent);
+    let made = site.agent("POST", "manifest/delta", agent.token(), Some(&delta)).json();
+    assert_eq!(made["image"]["generation"], 2);
+    // The answer was lost: the same again is refused, and the whole makes no third generation.
+    assert_eq!(site.agent("POST", "manifest/delta", agent.token(), Some(&delta)).status, 412);
+    let again = site.agent("POST", "manifest", agent.token(), Some(&manifest.encode())).json();
+    assert_eq!(again["image"]["generation"], 2);
+    drop(agent.lines);
+    assert_eq!(capture.end().1["image"]["generation"], 2);
+}
+
+#[test]
 fn what_is_refused_leaves_nothing_behind() {
     let site = site();
     let capture = Capture::begin(&site, "golden", "demo");

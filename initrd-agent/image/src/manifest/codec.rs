@@ -3,6 +3,7 @@
 
 use std::io::Read;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Chunk, FORMAT, Frame, Header, Manifest, Pack};
@@ -14,14 +15,14 @@ const MAGIC: [u8; 8] = *b"SYSCMAN\n";
 const PREFIX_BYTES: usize = 8 + 2 + 8;
 
 /// Longest plain manifest that is read: some ten million files. A compressed bomb ends here.
-const MAX_PLAIN_BYTES: u64 = 1 << 30;
+pub(super) const MAX_PLAIN_BYTES: u64 = 1 << 30;
 
 /// How much is unpacked at first to find the header; most are far shorter.
 const HEADER_PIECE_BYTES: u64 = 16 << 10;
 
 /// Compression of manifests: mostly paths and hashes, where more effort than this gains next to nothing, and takes a
 /// good part of a capture that finds nothing changed.
-const LEVEL: i32 = 3;
+pub(super) const LEVEL: i32 = 3;
 
 /// Why bytes were refused as a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -124,10 +125,9 @@ impl Manifest {
         if !rest.is_empty() {
             return Err(ManifestError::Length);
         }
-        let facts = |what| move |source| ManifestError::Facts { what, source };
         let manifest = Self {
-            layout: serde_json::from_slice(&read.layout).map_err(facts("layout"))?,
-            boot: serde_json::from_slice(&read.boot).map_err(facts("boot facts"))?,
+            layout: from_json(&read.layout, "layout")?,
+            boot: from_json(&read.boot, "boot facts")?,
             header: read.header,
             entries: read.entries,
             chunks: read.chunks,
@@ -142,9 +142,7 @@ impl Manifest {
     }
 
     pub(crate) fn plain(&self) -> Vec<u8> {
-        let json = "structs of plain fields always become JSON";
-        let layout = serde_json::to_vec(&self.layout).expect(json);
-        let boot = serde_json::to_vec(&self.boot).expect(json);
+        let (layout, boot) = (to_json(&self.layout), to_json(&self.boot));
         let written = Written {
             header: &self.header,
             layout: &layout,
@@ -156,6 +154,17 @@ impl Manifest {
         };
         postcard::to_stdvec(&written).expect("all sequences have known lengths")
     }
+}
+
+pub(super) fn to_json(facts: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(facts).expect("structs of plain fields always become JSON")
+}
+
+pub(super) fn from_json<Facts: DeserializeOwned>(
+    json: &[u8],
+    what: &'static str,
+) -> Result<Facts, ManifestError> {
+    serde_json::from_slice(json).map_err(|source| ManifestError::Facts { what, source })
 }
 
 type Plain<'a> = std::io::Take<zstd::stream::Decoder<'static, &'a [u8]>>;

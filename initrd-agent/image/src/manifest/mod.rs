@@ -6,6 +6,7 @@
 
 mod check;
 mod codec;
+mod delta;
 mod subtree;
 mod without;
 
@@ -18,6 +19,9 @@ pub use codec::ManifestError;
 pub(crate) use codec::decode_header;
 #[cfg(any(test, fuzzing))]
 pub(crate) use codec::wrap;
+pub use delta::DeltaError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use delta::apply_delta_fields;
 
 use crate::entry::{Entry, EntryKind};
 use crate::id::{ChunkHash, PackId};

@@ -6,7 +6,7 @@ use sysclone_protocol::names::{ImageName, ImageRef, TagName};
 
 use super::Holder;
 use crate::id::PackId;
-use crate::manifest::ManifestError;
+use crate::manifest::{DeltaError, ManifestError};
 use crate::sign::OpenError;
 
 /// Why the store could not do what was asked.
@@ -64,6 +64,15 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: ManifestError,
+    },
+    /// A manifest's difference from the newest generation cannot be used.
+    #[error("the manifest of image {image} was refused as a difference: send it whole")]
+    Delta {
+        /// The image.
+        image: ImageName,
+        /// Why.
+        #[source]
+        source: DeltaError,
     },
     /// A manifest is for another image than the one captured.
     #[error("the manifest is for image {found}, expected was image {image}")]

@@ -231,8 +231,35 @@ impl Store {
         unsigned: &[u8],
         key: &SigningKey,
     ) -> Result<CaptureReply, StoreError> {
-        let mut manifest = Manifest::decode(unsigned)
+        let manifest = Manifest::decode(unsigned)
             .map_err(|source| StoreError::Manifest { image: image.clone(), source })?;
+        self.make_generation(image, manifest, key)
+    }
+
+    /// As [`Store::commit`], from the manifest's difference from the newest generation.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]; [`StoreError::Delta`] when the difference cannot be used and the whole manifest is needed.
+    pub fn commit_delta(
+        &self,
+        image: &ImageName,
+        delta: &[u8],
+        key: &SigningKey,
+    ) -> Result<CaptureReply, StoreError> {
+        let generation = self.newest(image)?.ok_or_else(|| StoreError::NoGeneration(image.clone()))?;
+        let base = self.manifest(&ImageRef { name: image.clone(), generation }, &key.verifying_key())?;
+        let manifest = Manifest::from_delta(&base, delta)
+            .map_err(|source| StoreError::Delta { image: image.clone(), source })?;
+        drop(base);
+        self.make_generation(image, manifest, key)
+    }
+
+    fn make_generation(
+        &self,
+        image: &ImageName,
+        mut manifest: Manifest,
+        key: &SigningKey,
+    ) -> Result<CaptureReply, StoreError> {
         if manifest.header.image != *image {
             let found = manifest.header.image;
             return Err(StoreError::OtherImage { image: image.clone(), found });

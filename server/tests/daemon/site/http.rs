@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use sysclone_image::Manifest;
 
 use super::Site;
 
@@ -76,22 +77,33 @@ impl Site {
 
     /// A call of the agents' interface.
     pub(crate) fn agent(&self, method: &str, call: &str, token: Option<&str>, body: Option<&[u8]>) -> Answer {
+        let file = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        let mut more = Vec::new();
+        if let Some(body) = body {
+            std::fs::write(file.path(), body).unwrap();
+            more.extend(["-H".into(), "Content-Type: application/json".into()]);
+            more.extend(["--data-binary".into(), format!("@{}", file.path().display())]);
+        }
+        self.agent_call((method, call), token, more)
+    }
+
+    /// Asks for the generation before, unless it is this one.
+    pub(crate) fn parent_unless(&self, token: Option<&str>, known: &Manifest) -> Answer {
+        let header = format!("If-None-Match: \"{}\"", known.digest());
+        self.agent_call(("GET", "parent"), token, vec!["-H".into(), header])
+    }
+
+    fn agent_call(&self, (method, call): (&str, &str), token: Option<&str>, more: Vec<String>) -> Answer {
         let ca = self.path("ca.pem");
         if !ca.exists() {
             std::fs::copy(self.path("state/keys/ca.pem"), &ca).unwrap();
         }
-        let file = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
-        let url = format!("https://127.0.0.1:{}/agent/v1/{call}", self.https);
         let mut args = vec!["--cacert".to_owned(), ca.display().to_string(), "-X".into(), method.into()];
         if let Some(token) = token {
             args.extend(["-H".into(), format!("Authorization: Bearer {token}")]);
         }
-        if let Some(body) = body {
-            std::fs::write(file.path(), body).unwrap();
-            args.extend(["-H".into(), "Content-Type: application/json".into()]);
-            args.extend(["--data-binary".into(), format!("@{}", file.path().display())]);
-        }
-        args.push(url);
+        args.extend(more);
+        args.push(format!("https://127.0.0.1:{}/agent/v1/{call}", self.https));
         self.curl(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
