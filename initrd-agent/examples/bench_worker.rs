@@ -82,15 +82,14 @@ struct Image {
 }
 
 impl Image {
-    /// From a folder with `manifest` (signed), `access.json`, and `ca.pem`.
+    /// From a folder with `manifest` (signed) and `access.json`.
     fn load(folder: &Path) -> anyhow::Result<Self> {
         let read = |name: &str| std::fs::read(folder.join(name)).with_context(|| format!("reading {name}"));
         let access: Value = serde_json::from_slice(&read("access.json")?)?;
         let text = |name: &str| access[name].as_str().with_context(|| format!("{name} is missing"));
         let manifest = sign::open(&read("manifest")?, &VerifyingKey::from_base64(text("manifest_key")?)?)?;
-        let client = Client::new(text("server")?, &String::from_utf8(read("ca.pem")?)?, PATIENCE)?;
         let (sources, never) = (vec![text("packs")?.to_owned()], Arc::new(AtomicBool::new(false)));
-        let packs = HttpPacks::new(client.http(), sources, PATIENCE, never);
+        let packs = HttpPacks::new(sources, PATIENCE, never);
         Ok(Self { manifest, key: ImageKey::from_base64(text("image_key")?)?, packs })
     }
 }

@@ -98,8 +98,7 @@ fn cut(request: &Request, sent: usize) -> Reaction {
 }
 
 fn packs(sources: Vec<String>, patience: Patience) -> HttpPacks {
-    let client = Client::new("https://127.0.0.1:1", &Authority::new().pem, patience).unwrap();
-    HttpPacks::new(client.http(), sources, patience, Arc::new(AtomicBool::new(false)))
+    HttpPacks::new(sources, patience, Arc::new(AtomicBool::new(false)))
 }
 
 #[test]
@@ -133,6 +132,19 @@ fn reads_share_a_connection() {
     }
     let peers: std::collections::HashSet<_> = server.requests().into_iter().map(|r| r.peer).collect();
     assert_eq!(peers.len(), 1);
+}
+
+#[test]
+fn a_connection_that_ended_while_nobody_looked_is_made_again() {
+    let server = Server::plain(|request| {
+        let (body, headers) = part(request);
+        Reaction::Last { status: 206, headers, body }
+    });
+    let source = packs(vec![format!("{}/packs", server.url("http"))], SHORT);
+    for start in [0, 100_000, 200_000] {
+        let read = source.read(&PackId([7; 32]), start..start + 100_000).unwrap();
+        assert_eq!(read, pack()[usize::try_from(start).unwrap()..][..100_000]);
+    }
 }
 
 #[test]
@@ -183,10 +195,8 @@ fn a_source_that_ignores_ranges_is_not_believed() {
 #[test]
 fn a_withdrawn_job_stops_reading() {
     let server = Server::plain(|_| Reaction::json(503, ""));
-    let client = Client::new("https://127.0.0.1:1", &Authority::new().pem, Patience::Endless).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let source =
-        HttpPacks::new(client.http(), vec![server.url("http")], Patience::Endless, Arc::clone(&stop));
+    let source = HttpPacks::new(vec![server.url("http")], Patience::Endless, Arc::clone(&stop));
     let reader = std::thread::spawn(move || source.read(&PackId([7; 32]), 0..10));
     while server.requests().is_empty() {
         std::thread::yield_now();

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use support::{Authority, Reaction, Request, Server};
-use sysclone_agent::client::{Client, HttpPacks, Patience};
+use support::{Reaction, Request, Server};
+use sysclone_agent::client::{HttpPacks, Patience};
 use sysclone_image::sign::SigningKey;
 use sysclone_image::{
     ApplyJob, Before, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, OsIdentity, Store, apply,
@@ -108,9 +108,8 @@ fn one_source_lies_and_one_dies_and_the_clone_is_whole() {
     });
     let good = Server::plain(honest(store));
     let urls = [&liar, &dying, &good].map(|server| format!("{}/packs", server.url("http")));
-    let client = Client::new("https://127.0.0.1:1", &Authority::new().pem, Patience::Endless).unwrap();
     let never = Arc::new(AtomicBool::new(false));
-    let source = HttpPacks::new(client.http(), urls.to_vec(), Patience::Endless, never);
+    let source = HttpPacks::new(urls.to_vec(), Patience::Endless, never);
     let clone = tempfile::tempdir().unwrap();
     let (manifest, key) = (&image.manifest, &image.key);
     let before = Before::Nothing;

@@ -137,15 +137,11 @@ class Site:
         folder = os.path.join(self.folder, "access", access["image"])
         os.makedirs(folder, exist_ok=True)
         manifest = base64.b64decode(access.pop("manifest"))
-        access.update(server=f"https://{ADDRESS}:8443", packs=f"http://{ADDRESS}:8080/packs")
+        access["packs"] = f"http://{ADDRESS}:8080/packs"
         with open(os.path.join(folder, "manifest"), "wb") as file:
             file.write(manifest)
         with open(os.path.join(folder, "access.json"), "w", encoding="utf-8") as file:
             json.dump(access, file)
-        with open(os.path.join(self.folder, "state/keys/ca.pem"), "rb") as file:
-            ca = file.read()
-        with open(os.path.join(folder, "ca.pem"), "wb") as file:
-            file.write(ca)
         return folder, len(manifest)
 
     def stop(self):

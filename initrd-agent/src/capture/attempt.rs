@@ -158,7 +158,7 @@ impl Golden<'_> {
         let there = client.staged().context("asking for packs of an interrupted capture")?;
         let lost = pack_ids(&there.lost);
         let less = self.parent.filter(|_| !lost.is_empty()).map(|parent| parent.clone().without_packs(&lost));
-        let staged = staged(client, self.order, (&key, there.packs))?;
+        let staged = staged(self.order, (&key, there.packs))?;
         lines.step("reading files");
         let job = CaptureJob {
             options,

@@ -103,13 +103,11 @@ pub(super) fn pack_ids(names: &[String]) -> HashSet<PackId> {
 
 /// The indices of packs that an interrupted capture left. One that cannot be read is left alone likewise.
 pub(super) fn staged(
-    client: &Client,
     order: &CaptureOrder,
     (key, names): (&ImageKey, Vec<String>),
 ) -> anyhow::Result<Vec<PackIndex>> {
     let never = Arc::new(AtomicBool::new(false));
-    let source =
-        HttpPacks::new(client.http(), vec![order.pack_source.clone()], Patience::For(SERVER_AWAY), never);
+    let source = HttpPacks::new(vec![order.pack_source.clone()], Patience::For(SERVER_AWAY), never);
     let mut indices = Vec::new();
     for name in names {
         let id: PackId = name.parse().with_context(|| format!("reading the pack name {name}"))?;

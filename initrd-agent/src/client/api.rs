@@ -60,12 +60,6 @@ impl Client {
         Self { patience, ..self }
     }
 
-    /// The HTTP client, for pack sources.
-    #[must_use]
-    pub fn http(&self) -> &Agent {
-        &self.http
-    }
-
     /// Trades the ticket for an order.
     ///
     /// # Errors

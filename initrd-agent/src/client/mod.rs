@@ -4,7 +4,9 @@
 mod api;
 mod call;
 mod connector;
+mod low_water;
 mod packs;
+mod ranges;
 mod retry;
 mod sources;
 mod validity;

@@ -1,15 +1,15 @@
 //! Packs over HTTP: ranged reads from several sources, uploads to the server.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sysclone_image::{Giver, PackBytes, PackId, PackSink, PackSource};
-use ureq::Agent;
 
 use super::api::Client;
+use super::ranges::Connections;
 use super::retry::{Backoff, Patience};
 use super::sources::Sources;
 
@@ -19,7 +19,7 @@ const ROUNDS_WITHOUT: u32 = 3;
 
 /// Reads packs from the best source that answers. A read that breaks off goes on where it stopped, at the next source.
 pub struct HttpPacks {
-    http: Agent,
+    connections: Connections,
     urls: Vec<String>,
     sources: Mutex<Sources>,
     patience: Patience,
@@ -36,12 +36,12 @@ enum Attempt {
 }
 
 impl HttpPacks {
-    /// Packs at the base URLs `sources`, best first. Setting `stop` ends every read with an error.
+    /// Packs at the base URLs `sources` (`http://…`), best first. Setting `stop` ends every read with an error.
     #[must_use]
-    pub fn new(http: &Agent, sources: Vec<String>, patience: Patience, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(sources: Vec<String>, patience: Patience, stop: Arc<AtomicBool>) -> Self {
         let urls: Vec<String> = sources.iter().map(|s| s.trim_end_matches('/').to_owned()).collect();
         let sources = Mutex::new(Sources::new(urls.len()));
-        Self { http: http.clone(), urls, sources, patience, stop }
+        Self { connections: Connections::new(Arc::clone(&stop)), urls, sources, patience, stop }
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {
@@ -113,7 +113,7 @@ impl PackSource for HttpPacks {
         let avoid: Vec<usize> = avoid.iter().map(|giver| giver.0).collect();
         self.keep_trying(pack, &avoid, |index, url| {
             let begin = read.bytes.len();
-            let attempt = read_more(&self.http, url, &range, &mut read.bytes);
+            let attempt = read_more(&self.connections, url, &range, &mut read.bytes);
             if read.bytes.len() > begin {
                 read.parts.push((begin, Giver(index)));
             }
@@ -133,16 +133,14 @@ impl PackSource for HttpPacks {
 
     fn size(&self, pack: &PackId) -> io::Result<u64> {
         let mut size = 0;
-        self.keep_trying(pack, &[], |_, url| match self.http.head(url).call() {
+        self.keep_trying(pack, &[], |_, url| match self.connections.ask(url, None) {
             Err(error) => Attempt::Broken(format!("{url}: {error}")),
-            Ok(response) => match (response.status().as_u16(), header(&response, "content-length")) {
-                (200, Some(length)) => match length.parse() {
-                    Ok(length) => {
-                        size = length;
-                        Attempt::Complete
-                    }
-                    Err(_) => Attempt::Broken(format!("{url}: says a length of '{length}'")),
-                },
+            Ok(answer) => match (answer.head.status, answer.head.length) {
+                (200, Some(length)) => {
+                    size = length;
+                    answer.done();
+                    Attempt::Complete
+                }
                 (status, _) => refused(url, status),
             },
         })?;
@@ -151,34 +149,22 @@ impl PackSource for HttpPacks {
 }
 
 /// Appends to `bytes` what is still missing of `range`.
-fn read_more(http: &Agent, url: &str, range: &Range<u64>, bytes: &mut Vec<u8>) -> Attempt {
-    let start = range.start + bytes.len() as u64;
-    let last = range.end - 1;
-    let mut response = match http.get(url).header("Range", format!("bytes={start}-{last}")).call() {
-        Ok(response) => response,
+fn read_more(connections: &Connections, url: &str, range: &Range<u64>, bytes: &mut Vec<u8>) -> Attempt {
+    let missing = range.start + bytes.len() as u64..range.end;
+    let answer = match connections.ask(url, Some(&missing)) {
+        Ok(answer) => answer,
         Err(error) => return Attempt::Broken(format!("{url}: {error}")),
     };
-    let status = response.status().as_u16();
-    if status != 206 {
-        return refused(url, status);
+    if answer.head.status != 206 {
+        return refused(url, answer.head.status);
     }
-    let expected = format!("bytes {start}-{last}/");
-    match header(&response, "content-range") {
+    let expected = format!("bytes {}-{}/", missing.start, missing.end - 1);
+    match &answer.head.content_range {
         Some(given) if given.starts_with(&expected) => {}
         given => return Attempt::Broken(format!("{url}: sent {given:?} when asked for {expected}")),
     }
-    let missing = range.end - start;
-    let mut body = response.body_mut().as_reader();
-    match body.by_ref().take(missing).read_to_end(bytes) {
-        Ok(got) if got as u64 == missing => {
-            // The connection serves the next request only when the end of this answer was seen. What the source says
-            // after the range is of no interest.
-            drop(body.read(&mut [0]));
-            Attempt::Complete
-        }
-        Ok(got) => {
-            Attempt::Broken(format!("{url}: the connection ended {} bytes early", missing - got as u64))
-        }
+    match answer.read(missing.end - missing.start, bytes) {
+        Ok(()) => Attempt::Complete,
         Err(error) => Attempt::Broken(format!("{url}: {error}")),
     }
 }
@@ -190,10 +176,6 @@ fn refused(url: &str, status: u16) -> Attempt {
         }
         _ => Attempt::Broken(format!("{url}: status {status}")),
     }
-}
-
-fn header<'a, T>(response: &'a ureq::http::Response<T>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
 }
 
 /// Sends captured packs to the server.

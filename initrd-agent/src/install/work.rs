@@ -122,14 +122,14 @@ fn plan(enrolled: &mut Enrolled, manifest: &Manifest) -> anyhow::Result<(Planned
 }
 
 fn pull(enrolled: &mut Enrolled, manifest: &Manifest, mounted: &Mounted) -> anyhow::Result<()> {
-    let Enrolled { client, order, steps, .. } = enrolled;
+    let Enrolled { order, steps, .. } = enrolled;
     let (key, root) = (image_key(order)?, mounted.root());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let spare = [marker::NAME.as_bytes()];
     let before = if order.resume { Before::Interrupted(&spare) } else { Before::Nothing };
     steps.phase(Phase::Pull, |reporter| {
         let sources = order.pack_sources.clone();
-        let source = HttpPacks::new(client.http(), sources, Patience::Endless, reporter.stop_flag());
+        let source = HttpPacks::new(sources, Patience::Endless, reporter.stop_flag());
         let job = ApplyJob { manifest, key: &key, source: &source, root, before, threads };
         let shown = AtomicU64::new(0);
         let flusher = Flusher::start(mounted.points());

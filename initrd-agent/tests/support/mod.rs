@@ -27,6 +27,8 @@ pub(crate) struct Request {
 pub(crate) enum Reaction {
     /// A whole answer.
     Answer { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
+    /// A whole answer after which the connection ends without a word.
+    Last { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// An answer that promises `body` but ends after `sent` bytes of it.
     Cut { status: u16, headers: Vec<(String, String)>, body: Vec<u8>, sent: usize },
     /// The connection ends without an answer.
@@ -130,8 +132,10 @@ fn talk((stream, peer): (impl Read + Write, SocketAddr), handler: &Handler, seen
     while let Some(request) = read_request(&mut stream, peer) {
         seen.lock().unwrap().push(request.clone());
         let head_only = request.method == "HEAD";
-        let (status, headers, body, sent) = match handler(&request) {
-            Reaction::Answer { status, headers, body } => {
+        let reaction = handler(&request);
+        let last = matches!(reaction, Reaction::Last { .. });
+        let (status, headers, body, sent) = match reaction {
+            Reaction::Answer { status, headers, body } | Reaction::Last { status, headers, body } => {
                 let sent = body.len();
                 (status, headers, body, sent)
             }
@@ -147,7 +151,7 @@ fn talk((stream, peer): (impl Read + Write, SocketAddr), handler: &Handler, seen
         let body = if head_only { &[] } else { &body[..sent] };
         let written =
             out.write_all(head.as_bytes()).and_then(|()| out.write_all(body)).and_then(|()| out.flush());
-        if written.is_err() || (!head_only && sent < body_promised(&head)) {
+        if last || written.is_err() || (!head_only && sent < body_promised(&head)) {
             return;
         }
     }

@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Sent in one go before other connections have their turn.
-const SLICE: u64 = 512 << 10;
+const SLICE: u64 = 2 << 20;
 /// How far the disk reads ahead of the socket.
 const AHEAD: u64 = 4 << 20;
 /// A client that takes nothing for this long is gone. Targets with slow disks do pause while they write.

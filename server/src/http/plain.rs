@@ -73,9 +73,15 @@ async fn pack(app: &Arc<App>, request: &Parts, hash: &str) -> Response<Content> 
     let Ok(id) = hash.parse::<PackId>() else {
         return refuse(StatusCode::NOT_FOUND, "packs are named by 64 lower-case hexadecimal digits");
     };
-    let opening = Arc::clone(app);
-    let opened = tokio::task::spawn_blocking(move || open(&opening, &id)).await.map_err(io::Error::other);
-    match opened.flatten() {
+    let opened = match app.store.open_cached_pack(&id) {
+        Some(file) => with_length(file).map(Some),
+        None => {
+            let opening = Arc::clone(app);
+            let opened = tokio::task::spawn_blocking(move || open(&opening, &id)).await;
+            opened.map_err(io::Error::other).flatten()
+        }
+    };
+    match opened {
         Ok(Some((file, length))) => {
             let media_type = "application/octet-stream";
             let facts = Facts { length, etag: Some(hash), media_type, immutable: true };
@@ -92,7 +98,10 @@ async fn pack(app: &Arc<App>, request: &Parts, hash: &str) -> Response<Content> 
 /// The pack and its length; none when it is not in the store.
 fn open(app: &App, id: &PackId) -> io::Result<Option<(File, u64)>> {
     let Some(path) = app.store.pack_path(id) else { return Ok(None) };
-    let file = File::open(path)?;
+    with_length(File::open(path)?).map(Some)
+}
+
+fn with_length(file: File) -> io::Result<(File, u64)> {
     let length = file.metadata()?.len();
-    Ok(Some((file, length)))
+    Ok((file, length))
 }

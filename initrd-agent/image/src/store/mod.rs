@@ -40,6 +40,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use sysclone_protocol::agent::CaptureReply;
 use sysclone_protocol::names::{ImageName, ImageRef};
 
@@ -198,6 +199,14 @@ impl Store {
     pub fn pack_path(&self, id: &PackId) -> Option<PathBuf> {
         // In this order: a pack goes from its place to the trash while it is looked for, and back only when named.
         [self.pack_file(id), self.trash_file(id), self.pack_file(id)].into_iter().find(|path| path.is_file())
+    }
+
+    /// Opens a pack when that can be done without waiting for the disk. Nothing is said about packs that it cannot be
+    /// done for.
+    #[must_use]
+    pub fn open_cached_pack(&self, id: &PackId) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        openat2(CWD, self.pack_file(id), flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
     }
 
     /// Packs that came for this image and that none of its manifests names: those of a capture that did not finish.
