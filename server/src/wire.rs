@@ -1,25 +1,7 @@
 //! What the CLI and the daemon say to each other: HTTP with JSON bodies over the daemon's unix socket.
 //!
-//! | call | body → answer |
-//! |---|---|
-//! | `POST /api/v1/noderange` | [`RangeRequest`] → [`RangeReply`] |
-//! | `GET /api/v1/objects/{type}?names=a,b` | → [`Objects`]; without `names` all of that type; passwords with `secrets=true` only |
-//! | `POST /api/v1/objects` | [`ChangeRequest`] → `Vec<`[`Outcome`]`>`, one per name |
-//! | `POST /api/v1/objects/batch` | `Vec<`[`ChangeRequest`]`>` → `Vec<`[`Outcome`]`>`, all in one transaction |
-//! | `POST /api/v1/nodeset` | [`NodesetRequest`] → `Vec<`[`Outcome`]`>` |
-//! | `GET /api/v1/status?nodes=a,b` | → `Vec<`[`NodeStatus`]`>` |
-//! | `POST /api/v1/capture` | [`CaptureRequest`] → lines of [`CaptureProgress`], one JSON document each |
-//! | `POST /api/v1/power` | [`power::PowerRequest`] → lines of [`power::NodeAnswer`] |
-//! | `POST /api/v1/rinstall` | [`power::InstallRequest`] → lines of [`power::NodeAnswer`], one for each step of a node |
-//! | `POST /api/v1/run` | [`remote::RunRequest`] → lines of [`remote::RunLine`]; root only |
-//! | `POST /api/v1/copy` | [`remote::CopyRequest`] → lines of [`power::NodeAnswer`]; root only |
-//! | `POST /api/v1/agents` | [`remote::AgentsRequest`] → lines of [`power::NodeAnswer`]; root only |
-//! | `GET /api/v1/images?name=a` | → `Vec<`[`ImageLine`]`>`, every generation, oldest first |
-//! | `POST /api/v1/images` | [`ImageChange`] → [`ImageChanged`] |
-//! | `GET /api/v1/images/{image}` | → [`ImageAccess`]; root only |
-//! | `POST /api/v1/images/work` | [`ImageWork`] → lines of [`ImageWorkLine`] |
-//! | `GET /api/v1/probe` | → `Vec<`[`probe::Check`]`>` |
-//! | `GET /api/v1/events?after=N&nodes=a,b&follow=true` | → lines of [`EventRecord`]; `follow` keeps the stream open |
+//! The calls are the table in `api::admin`, which the router and the OpenAPI document are made from:
+//! `curl --unix-socket /run/sysclone/api.sock http://localhost/api/v1/openapi.json`.
 //!
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
 
@@ -30,11 +12,12 @@ pub mod remote;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sysclone_protocol::agent::{CaptureReply, Phase};
 
 /// Object types that definitions may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectType {
     /// A machine.
@@ -135,7 +118,7 @@ impl ObjectType {
 }
 
 /// A noderange to be evaluated.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RangeRequest {
     /// The text as typed.
     pub range: String,
@@ -145,7 +128,7 @@ pub struct RangeRequest {
 }
 
 /// The nodes a noderange names.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RangeReply {
     /// Known nodes, sorted, each once.
     pub nodes: Vec<String>,
@@ -157,7 +140,7 @@ pub struct RangeReply {
 pub type Objects = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A change of definitions, done in one transaction per object.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeRequest {
     /// What to do.
     pub action: ChangeAction,
@@ -171,7 +154,7 @@ pub struct ChangeRequest {
 }
 
 /// What a [`ChangeRequest`] does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeAction {
     /// Make a new object; an existing one is an error unless `force`d by [`ChangeAction::Replace`].
@@ -185,7 +168,7 @@ pub enum ChangeAction {
 }
 
 /// One attribute to change.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AttributeChange {
     /// Attribute name.
     pub name: String,
@@ -196,7 +179,7 @@ pub struct AttributeChange {
 }
 
 /// How an [`AttributeChange`] uses its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttributeAction {
     /// Replaces.
@@ -208,7 +191,7 @@ pub enum AttributeAction {
 }
 
 /// What became of one object or node in a request for many.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Object or node name.
     pub name: String,
@@ -217,7 +200,7 @@ pub struct Outcome {
 }
 
 /// Sets what nodes do at their next network boot.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NodesetRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,
@@ -226,7 +209,7 @@ pub struct NodesetRequest {
 }
 
 /// Where a node stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeStatus {
     /// Node name.
     pub node: String,
@@ -245,7 +228,7 @@ pub struct NodeStatus {
 }
 
 /// Captures a golden client.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureRequest {
     /// Golden client.
     pub node: String,
@@ -260,7 +243,7 @@ pub struct CaptureRequest {
 }
 
 /// One line of a capture's answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "capture")]
 pub enum CaptureProgress {
     /// A step, in the words shown to people.
@@ -294,7 +277,7 @@ pub enum CaptureProgress {
 }
 
 /// One entry of the event log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRecord {
     /// Ever-growing number; resume a stream with `after=`.
     pub id: i64,
@@ -311,7 +294,7 @@ pub struct EventRecord {
 }
 
 /// One generation of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageLine {
     /// `name@generation`.
     pub image: String,
@@ -338,7 +321,7 @@ pub struct ImageLine {
 }
 
 /// A change to what points at generations.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum ImageChange {
     /// Puts a tag on a generation.
@@ -370,14 +353,14 @@ pub enum ImageChange {
 }
 
 /// What was done, in one sentence.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ImageChanged {
     /// The sentence.
     pub text: String,
 }
 
 /// Everything that reads one generation: for root only, because an image holds `/etc/shadow`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ImageAccess {
     /// `name@generation`.
     pub image: String,
@@ -392,7 +375,7 @@ pub struct ImageAccess {
 }
 
 /// Work on the store that takes a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "work")]
 pub enum ImageWork {
     /// Reads all of one generation.
@@ -438,7 +421,7 @@ pub enum ImageWork {
 }
 
 /// One line of the answer to [`ImageWork`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "line")]
 pub enum ImageWorkLine {
     /// How far it is.

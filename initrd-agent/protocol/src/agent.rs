@@ -15,6 +15,7 @@
 //!
 //! Every call but `enroll` carries `Authorization: Bearer <token>`; errors answer [`ErrorReply`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Inventory;
@@ -79,7 +80,7 @@ pub struct InstallOrder {
 }
 
 /// Phases of an installation, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Kernel is up, drivers and network are being started.
@@ -276,7 +277,7 @@ pub enum CaptureLine {
 }
 
 /// The server's answer to a new manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureReply {
     /// The generation that now exists.
     pub image: ImageRef,
@@ -299,7 +300,7 @@ pub struct StagedPacks {
 }
 
 /// Why a call was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorReply {
     /// One sentence: what is wrong and what to do.
     pub error: String,

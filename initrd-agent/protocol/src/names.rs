@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a name from outside was refused.
@@ -35,7 +36,7 @@ pub enum NameError {
 pub struct NodeName(String);
 
 /// The name of an osimage; safe as one path component.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName(String);
 
@@ -124,7 +125,7 @@ checked_text!(ImageName);
 checked_text!(TagName);
 
 /// One generation of one osimage, written `name@7`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ImageRef {
     /// The osimage.
     pub name: ImageName,
@@ -262,7 +263,7 @@ impl fmt::Display for Mac {
 }
 
 /// A secret that never shows itself in debug output or logs. Its text form is for the wire only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::error::ApiError;
 use super::extract::{Body, Path, Query};
+use super::routes::Routes;
 use super::user::Actor;
 use super::{capture, events, images, power, probe, remote, secrets};
 use crate::app::App;
@@ -25,24 +26,26 @@ const MAX_BODY: usize = 32 << 20;
 
 /// The administrators' interface.
 pub fn admin_router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/api/v1/noderange", post(noderange))
-        .route("/api/v1/objects/{type}", get(objects))
-        .route("/api/v1/objects", post(change))
-        .route("/api/v1/objects/batch", post(change_many))
-        .route("/api/v1/nodeset", post(nodeset))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/capture", post(capture::capture))
-        .route("/api/v1/power", post(power::power))
-        .route("/api/v1/rinstall", post(power::rinstall))
-        .route("/api/v1/run", post(remote::run))
-        .route("/api/v1/copy", post(remote::copy))
-        .route("/api/v1/agents", post(remote::agents))
-        .route("/api/v1/images", get(images::list).post(images::change))
-        .route("/api/v1/images/work", post(images::work))
-        .route("/api/v1/images/{image}", get(images::access))
-        .route("/api/v1/probe", get(probe::probe))
-        .route("/api/v1/events", get(events::events))
+    Routes::new()
+        .post("/api/v1/noderange", "The nodes of a noderange", noderange)
+        .get("/api/v1/objects/{type}", "Definitions of one type, passwords masked", objects)
+        .post("/api/v1/objects", "Changes definitions; one outcome for each name", change)
+        .post("/api/v1/objects/batch", "Changes definitions in one transaction", change_many)
+        .post("/api/v1/nodeset", "What nodes do at their next network boot", nodeset)
+        .get("/api/v1/status", "Where nodes stand", status)
+        .post("/api/v1/capture", "Captures a golden client; closing the answer ends it", capture::capture)
+        .post("/api/v1/power", "Power or boot order of nodes, one answer for each", power::power)
+        .post("/api/v1/rinstall", "Nodeset, boot order and power, one answer for each step", power::rinstall)
+        .post("/api/v1/run", "Runs a command on nodes; closing the answer ends it", remote::run)
+        .post("/api/v1/copy", "Copies files to or from nodes", remote::copy)
+        .post("/api/v1/agents", "Puts the agent on running nodes", remote::agents)
+        .get("/api/v1/images", "Every generation of images, oldest first", images::list)
+        .post("/api/v1/images", "Tags, rolls back or removes generations", images::change)
+        .post("/api/v1/images/work", "Checks, collects, exports or imports", images::work)
+        .get("/api/v1/images/{image}", "All that reads one generation", images::access)
+        .get("/api/v1/probe", "What deployments need, and how it is", probe::probe)
+        .get("/api/v1/events", "The event log", events::events)
+        .finish()
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this call has another method")
@@ -69,10 +72,11 @@ async fn noderange(
     Ok(Json(RangeReply { nodes: selection.nodes, unknown: selection.unknown }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct ObjectsQuery {
+    /// Only these, names with commas between.
     names: Option<String>,
-    /// Whether passwords are to be shown.
+    /// Whether passwords are to be shown, which is put on record.
     #[serde(default)]
     secrets: bool,
 }
@@ -131,8 +135,9 @@ async fn nodeset(
     Ok(Json(app.to_the_end(async move { deploy::nodeset(&owned, &request, &actor.0).await }).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct StatusQuery {
+    /// Only these nodes, names with commas between.
     nodes: Option<String>,
 }
 

@@ -3,32 +3,30 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::admin::names;
 use super::error::ApiError;
 use super::extract::Query;
+use super::stream::{Lines, Stream, lines};
 use super::user::Actor;
 use crate::app::App;
 use crate::db::DbError;
+use crate::wire::EventRecord;
 
 /// Events read from the database at a time.
 const BATCH: u32 = 500;
-/// Lines that wait for a slow reader.
-const WAITING: usize = 64;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct EventsQuery {
+    /// Only events with higher numbers than this.
     #[serde(default)]
     after: i64,
+    /// Only events of these nodes, names with commas between.
     nodes: Option<String>,
+    /// Whether the stream goes on with events as they happen.
     #[serde(default)]
     follow: bool,
 }
@@ -38,7 +36,7 @@ pub(super) async fn events(
     State(app): State<Arc<App>>,
     _actor: Actor,
     Query(query): Query<EventsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<EventRecord>, ApiError> {
     let (lines, stream) = lines();
     let owned = Arc::clone(&app);
     app.tasks.spawn(async move {
@@ -52,7 +50,7 @@ pub(super) async fn events(
     Ok(stream)
 }
 
-async fn send_events(app: &App, query: &EventsQuery, lines: &Lines) -> Result<(), DbError> {
+async fn send_events(app: &App, query: &EventsQuery, lines: &Lines<EventRecord>) -> Result<(), DbError> {
     let mut newest = app.db.watch_events();
     let nodes = names(query.nodes.as_deref());
     let mut after = query.after;
@@ -78,23 +76,4 @@ async fn send_events(app: &App, query: &EventsQuery, lines: &Lines) -> Result<()
             () = app.cancel.cancelled() => return Ok(()),
         }
     }
-}
-
-/// Where lines of JSON go.
-pub(super) struct Lines(pub(super) mpsc::Sender<io::Result<Bytes>>);
-
-impl Lines {
-    /// Sends one value as a line; answers whether somebody still reads.
-    pub(super) async fn send(&self, value: &impl Serialize) -> bool {
-        let mut line = serde_json::to_vec(value).expect("wire types have text keys only and always encode");
-        line.push(b'\n');
-        self.0.send(Ok(line.into())).await.is_ok()
-    }
-}
-
-/// A stream of lines, and the answer that carries it.
-pub(super) fn lines() -> (Lines, Response) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let body = Body::from_stream(ReceiverStream::new(receiver));
-    (Lines(sender), ([(CONTENT_TYPE, "application/jsonl")], body).into_response())
 }

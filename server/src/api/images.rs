@@ -5,23 +5,20 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::error::ApiError;
-use super::events::lines;
 use super::extract::{Body, Path, Query};
+use super::stream::{Stream, streamed};
 use super::user::{Actor, Root};
 use crate::app::App;
 use crate::images::{self, ImageError};
-use crate::wire::{ImageAccess, ImageChange, ImageChanged, ImageLine, ImageWork};
+use crate::wire::{ImageAccess, ImageChange, ImageChanged, ImageLine, ImageWork, ImageWorkLine};
 
-/// Lines between the work and its reader.
-const WAITING: usize = 64;
-
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ListQuery {
+    /// Only the generations of this image.
     name: Option<String>,
 }
 
@@ -58,19 +55,9 @@ pub(super) async fn work(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
     Body(request): Body<ImageWork>,
-) -> Result<Response, ApiError> {
-    let (lines, answer) = lines();
-    let (progress, mut received) = mpsc::channel(WAITING);
+) -> Result<Stream<ImageWorkLine>, ApiError> {
     let owned = Arc::clone(&app);
-    app.tasks.spawn(async move { images::run_work(&owned, request, &actor.0, progress).await });
-    app.tasks.spawn(async move {
-        while let Some(line) = received.recv().await {
-            if !lines.send(&line).await {
-                return;
-            }
-        }
-    });
-    Ok(answer)
+    Ok(streamed(&app, |lines| async move { images::run_work(&owned, request, &actor.0, lines).await }))
 }
 
 impl From<ImageError> for ApiError {

@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod agent_auth;
 mod capture;
+mod describe;
 mod error;
 mod events;
 mod extract;
@@ -12,7 +13,9 @@ mod packs;
 mod power;
 mod probe;
 mod remote;
+mod routes;
 mod secrets;
+mod stream;
 mod user;
 
 pub use admin::admin_router;

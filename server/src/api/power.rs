@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
-use serde::Serialize;
-use tokio::sync::mpsc;
 
 use super::error::ApiError;
-use super::events::lines;
 use super::extract::Body;
+use super::stream::{Stream, streamed};
 use super::user::Actor;
 use crate::app::App;
 use crate::deploy::nodeset;
@@ -17,15 +14,12 @@ use crate::power::{Asked, BootDevice, BootOrder, BootRequest, PowerAction, Task,
 use crate::wire::power::{InstallRequest, NodeAnswer, PowerRequest, installs};
 use crate::wire::{NodesetRequest, Outcome};
 
-/// Lines between the work and its reader.
-const WAITING: usize = 64;
-
 /// `POST power`.
 pub(super) async fn power(
     State(app): State<Arc<App>>,
     actor: Actor,
     Body(request): Body<PowerRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<NodeAnswer>, ApiError> {
     let PowerRequest { nodes, task, limits } = request;
     let asked = Asked { nodes, tasks: vec![task], limits, actor: actor.0 };
     record_request(&app, &asked).await?;
@@ -38,7 +32,7 @@ pub(super) async fn rinstall(
     State(app): State<Arc<App>>,
     actor: Actor,
     Body(request): Body<InstallRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<NodeAnswer>, ApiError> {
     let InstallRequest { nodes, state, uefi, limits } = request;
     if !installs(&state) {
         return Err(ApiError::invalid(format!("Unknown state {state} requested")));
@@ -59,28 +53,4 @@ pub(super) async fn rinstall(
         }
         run(&owned, &asked, answers).await;
     }))
-}
-
-/// Starts work whose answers become the lines of a response. When the reader goes, the work learns it from its
-/// channel and ends itself.
-pub(super) fn streamed<T, F>(app: &Arc<App>, work: impl FnOnce(mpsc::Sender<T>) -> F) -> Response
-where
-    T: Serialize + Send + Sync + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (lines, response) = lines();
-    let (answers, mut received) = mpsc::channel(WAITING);
-    app.tasks.spawn(work(answers));
-    app.tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                answer = received.recv() => match answer {
-                    Some(answer) if lines.send(&answer).await => {}
-                    Some(_) | None => return,
-                },
-                () = lines.0.closed() => return,
-            }
-        }
-    });
-    response
 }

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
 
 use super::error::ApiError;
 use super::extract::Body;
-use super::power::streamed;
+use super::stream::{Stream, streamed};
 use super::user::{Actor, Root};
 use crate::app::App;
 use crate::db::NewEvent;
 use crate::remote;
-use crate::wire::remote::{AgentsRequest, CopyRequest, RunRequest};
+use crate::wire::power::NodeAnswer;
+use crate::wire::remote::{AgentsRequest, CopyRequest, RunLine, RunRequest};
 
 /// `POST run`.
 pub(super) async fn run(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
     Body(request): Body<RunRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<RunLine>, ApiError> {
     account(request.user.as_deref())?;
     let what = if request.script.is_some() { "a script with" } else { "the command" };
     let text = format!("{what} '{}' runs on {}", request.command, counted(&request.nodes));
@@ -33,7 +33,7 @@ pub(super) async fn copy(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
     Body(request): Body<CopyRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<NodeAnswer>, ApiError> {
     account(request.user.as_deref())?;
     if request.files.sources.is_empty() {
         return Err(ApiError::invalid("no file is named"));
@@ -52,7 +52,7 @@ pub(super) async fn agents(
     State(app): State<Arc<App>>,
     (_root, actor): (Root, Actor),
     Body(request): Body<AgentsRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Stream<NodeAnswer>, ApiError> {
     let text = format!("the agent goes to {}", counted(&request.nodes));
     record(&app, ("agents-installed", text), &actor).await?;
     let owned = Arc::clone(&app);

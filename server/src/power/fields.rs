@@ -1,9 +1,10 @@
 //! What can be asked of a machine's power and boot order, and what it can answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What `rpower` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PowerAction {
     /// Switches on.
@@ -25,7 +26,7 @@ pub enum PowerAction {
 }
 
 /// What a machine boots from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BootDevice {
     /// The network.
@@ -43,7 +44,7 @@ pub enum BootDevice {
 }
 
 /// A boot device, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BootOrder {
     /// The device.
     pub device: BootDevice,
@@ -56,7 +57,7 @@ pub struct BootOrder {
 }
 
 /// What `rsetboot` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BootRequest {
     /// Reads the order.
@@ -66,7 +67,7 @@ pub enum BootRequest {
 }
 
 /// One thing to do on each of many nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// `rpower`.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::power::Task;
 
 /// `POST /api/v1/power`: does one thing on many nodes, and answers lines of [`NodeAnswer`] as they come.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PowerRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,
@@ -19,7 +20,7 @@ pub struct PowerRequest {
 }
 
 /// `POST /api/v1/rinstall`: nodeset, boot order and power of many nodes; answers lines of [`NodeAnswer`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InstallRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,
@@ -40,7 +41,7 @@ pub fn installs(state: &str) -> bool {
 }
 
 /// Bounds of a request for many nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
     /// Nodes at a time.
     pub fanout: u16,
@@ -75,7 +76,7 @@ impl Limits {
 }
 
 /// How one node fared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeAnswer {
     /// Node name.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// As many at a time as xCAT does, and the most that are.
@@ -13,7 +14,7 @@ fn fanout(wanted: Option<u16>) -> usize {
 }
 
 /// `POST /api/v1/run`: runs a command on many nodes; answers lines of [`RunLine`]. Closing the answer ends what runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,
@@ -40,7 +41,7 @@ impl RunRequest {
 }
 
 /// One line of the answer to [`RunRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunLine {
     /// The node.
     pub node: String,
@@ -50,7 +51,7 @@ pub struct RunLine {
 }
 
 /// What a node said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "said")]
 pub enum Said {
     /// A line of output.
@@ -68,7 +69,7 @@ pub enum Said {
 }
 
 /// An output of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
     /// Standard output.
@@ -78,7 +79,7 @@ pub enum Stream {
 }
 
 /// `POST /api/v1/copy`: copies files; answers lines of [`super::power::NodeAnswer`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CopyRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,
@@ -103,7 +104,7 @@ impl CopyRequest {
 }
 
 /// What is copied where to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Files {
     /// Files; on the server, or on the node with `pull`.
     pub sources: Vec<PathBuf>,
@@ -121,7 +122,7 @@ pub struct Files {
 }
 
 /// `POST /api/v1/agents`: puts the agent on running nodes; answers lines of [`super::power::NodeAnswer`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AgentsRequest {
     /// Node names, already evaluated.
     pub nodes: Vec<String>,

@@ -1,6 +1,7 @@
 //! The form of the administrators' interface, whatever the call.
 
 use crate::site::{Answer, Site};
+use serde_json::Value;
 
 /// One request over the unix socket, with further arguments for curl.
 fn call(site: &Site, path: &str, args: &[&str]) -> Answer {
@@ -39,4 +40,54 @@ fn every_refusal_is_a_document_with_one_sentence() {
         assert_eq!(answer.header("content-type"), Some("application/json"), "{path} {args:?}");
         assert!(!answer.error().is_empty(), "{path} {args:?}");
     }
+}
+
+/// All `$ref` in a document.
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_document_has_every_call_with_what_it_takes_and_answers() {
+    let site = Site::started();
+    let document = call(&site, "/api/v1/openapi.json", &[]).json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut pairs = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let place = path.replace("{type}", "node").replace("{image}", "demo");
+        let refused = call(&site, &place, &["-X", "OPTIONS"]);
+        assert_eq!(refused.status, 405, "{path}");
+        let mut allowed: Vec<String> =
+            refused.header("allow").unwrap().split(',').map(str::to_lowercase).collect();
+        allowed.retain(|method| method != "head");
+        allowed.sort();
+        let methods = methods.as_object().unwrap();
+        assert_eq!(methods.keys().collect::<Vec<_>>(), allowed.iter().collect::<Vec<_>>(), "{path}");
+        for (method, operation) in methods {
+            pairs += 1;
+            let at = format!("{method} {path}");
+            assert!(!operation["summary"].as_str().unwrap().is_empty(), "{at}");
+            assert_eq!(operation["requestBody"].is_object(), method == "post", "{at}");
+            assert_eq!(operation["parameters"][0]["in"] == "path", path.contains('{'), "{at}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert_eq!(responses.keys().collect::<Vec<_>>(), ["200", "4XX", "5XX"], "{at}");
+        }
+    }
+    assert!(pairs >= 19, "{pairs}");
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.contains(&"#/components/schemas/ErrorReply"));
+    for reference in found {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+    }
+    let parameters = &document["paths"]["/api/v1/objects/{type}"]["get"]["parameters"];
+    assert_eq!(parameters[1]["name"], "names");
+    assert_eq!(parameters[1]["schema"]["type"], "string");
 }
