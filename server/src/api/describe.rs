@@ -28,7 +28,8 @@ impl<'a> Operation<'a> {
         Value::Object(self.fields)
     }
 
-    fn parameter(&mut self, parameter: Value) {
+    /// One more parameter of the path, the query or the headers.
+    pub(super) fn parameter(&mut self, parameter: Value) {
         let parameters = self.fields.entry("parameters").or_insert_with(|| json!([]));
         parameters.as_array_mut().expect("only this function makes it").push(parameter);
     }

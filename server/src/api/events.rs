@@ -1,20 +1,21 @@
-//! The event log as lines of JSON, to its present end or on and on.
+//! The event log as lines of JSON, to its present end or on and on, and as server-sent events, which go on always.
 
 use std::io;
 use std::sync::Arc;
 
 use axum::extract::State;
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::mpsc;
 
 use super::admin::names;
 use super::error::ApiError;
+use super::event_stream::{EventStream, Form, KEEP_ALIVE, KEEP_ALIVE_TIME, Reader, event_stream};
 use super::extract::Query;
-use super::stream::{Lines, Stream, lines};
 use super::user::Actor;
 use crate::app::App;
 use crate::db::DbError;
-use crate::wire::EventRecord;
 
 /// Events read from the database at a time.
 const BATCH: u32 = 500;
@@ -35,45 +36,69 @@ pub(super) struct EventsQuery {
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     _actor: Actor,
+    reader: Reader,
     Query(query): Query<EventsQuery>,
-) -> Result<Stream<EventRecord>, ApiError> {
-    let (lines, stream) = lines();
+) -> Result<EventStream, ApiError> {
+    let (sender, stream) = event_stream(reader.form);
+    let wanted = Wanted {
+        after: reader.last.unwrap_or(query.after),
+        nodes: names(query.nodes.as_deref()),
+        follow: query.follow || reader.form == Form::ServerSent,
+        form: reader.form,
+    };
     let owned = Arc::clone(&app);
     app.tasks.spawn(async move {
-        if let Err(error) = send_events(&owned, &query, &lines).await {
-            tracing::error!(%error, "an event stream ended early");
-            let broken = io::Error::other("the event log cannot be read");
-            // When the reader has gone too, there is nobody to tell.
-            let _ = lines.0.send(Err(broken)).await;
+        tokio::select! {
+            sent = send_events(&owned, wanted, &sender) => if let Err(error) = sent {
+                tracing::error!(%error, "an event stream ended early");
+                let broken = io::Error::other("the event log cannot be read");
+                // When the reader has gone too, there is nobody to tell.
+                let _ = sender.send(Err(broken)).await;
+            },
+            // Also when the reader holds still and there is no room for more.
+            () = owned.cancel.cancelled() => {}
         }
     });
     Ok(stream)
 }
 
-async fn send_events(app: &App, query: &EventsQuery, lines: &Lines<EventRecord>) -> Result<(), DbError> {
+struct Wanted {
+    after: i64,
+    nodes: Option<Vec<String>>,
+    follow: bool,
+    form: Form,
+}
+
+async fn send_events(
+    app: &App,
+    mut wanted: Wanted,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> Result<(), DbError> {
     let mut newest = app.db.watch_events();
-    let nodes = names(query.nodes.as_deref());
-    let mut after = query.after;
     loop {
         newest.mark_unchanged();
-        let batch = app.db.events(after, nodes.as_deref(), BATCH).await?;
+        let batch = app.db.events(wanted.after, wanted.nodes.as_deref(), BATCH).await?;
         let full = batch.len() == BATCH as usize;
         for event in batch {
-            after = event.id;
-            if !lines.send(&event).await {
+            wanted.after = event.id;
+            if sender.send(Ok(wanted.form.encode(&event))).await.is_err() {
                 return Ok(());
             }
         }
         if full {
             continue;
         }
-        if !query.follow {
+        if !wanted.follow {
             return Ok(());
         }
         tokio::select! {
             changed = newest.changed() => if changed.is_err() { return Ok(()) },
-            () = lines.0.closed() => return Ok(()),
-            () = app.cancel.cancelled() => return Ok(()),
+            () = sender.closed() => return Ok(()),
+            () = tokio::time::sleep(KEEP_ALIVE_TIME), if wanted.form == Form::ServerSent => {
+                if sender.send(Ok(KEEP_ALIVE)).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod agent_auth;
 mod capture;
 mod describe;
 mod error;
+mod event_stream;
 mod events;
 mod extract;
 mod images;

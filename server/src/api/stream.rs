@@ -27,11 +27,11 @@ impl<T> IntoResponse for Stream<T> {
 }
 
 /// Where lines of JSON go.
-pub(super) struct Lines<T>(pub(super) mpsc::Sender<io::Result<Bytes>>, PhantomData<fn(T)>);
+struct Lines<T>(mpsc::Sender<io::Result<Bytes>>, PhantomData<fn(T)>);
 
 impl<T: Serialize> Lines<T> {
     /// Sends one value as a line; answers whether somebody still reads.
-    pub(super) async fn send(&self, value: &T) -> bool {
+    async fn send(&self, value: &T) -> bool {
         let mut line = serde_json::to_vec(value).expect("wire types have text keys only and always encode");
         line.push(b'\n');
         self.0.send(Ok(line.into())).await.is_ok()
@@ -39,7 +39,7 @@ impl<T: Serialize> Lines<T> {
 }
 
 /// A stream of lines, and the answer that carries it.
-pub(super) fn lines<T>() -> (Lines<T>, Stream<T>) {
+fn lines<T>() -> (Lines<T>, Stream<T>) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let body = Body::from_stream(ReceiverStream::new(receiver));
     let response = ([(CONTENT_TYPE, "application/jsonl")], body).into_response();

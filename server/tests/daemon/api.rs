@@ -1,7 +1,10 @@
 //! The form of the administrators' interface, whatever the call.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use crate::site::{Answer, Site};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One request over the unix socket, with further arguments for curl.
 fn call(site: &Site, path: &str, args: &[&str]) -> Answer {
@@ -90,4 +93,51 @@ fn the_document_has_every_call_with_what_it_takes_and_answers() {
     let parameters = &document["paths"]["/api/v1/objects/{type}"]["get"]["parameters"];
     assert_eq!(parameters[1]["name"], "names");
     assert_eq!(parameters[1]["schema"]["type"], "string");
+}
+
+/// curl on the event stream, as an EventSource would ask.
+fn follow(
+    site: &Site,
+    query: &str,
+    last: Option<u64>,
+) -> (Child, impl Iterator<Item = (u64, Value)> + use<>) {
+    let mut curl = Command::new("curl");
+    curl.args(["-sSN", "--max-time", "60", "-H", "Accept: text/event-stream", "--unix-socket"]);
+    curl.arg(site.path("run/api.sock")).arg(format!("http://localhost/api/v1/events{query}"));
+    if let Some(last) = last {
+        curl.args(["-H", &format!("Last-Event-ID: {last}")]);
+    }
+    let mut child = curl.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let events = std::iter::from_fn(move || {
+        let [id, data, end] = [lines.next()?, lines.next()?, lines.next()?];
+        assert_eq!(end, "");
+        let id = id.strip_prefix("id: ").unwrap().parse().unwrap();
+        Some((id, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap()))
+    });
+    (child, events)
+}
+
+#[test]
+fn server_sent_events_are_resumed_without_a_gap_and_end_with_the_server() {
+    let mut site = Site::started();
+    let (mut curl, mut events) = follow(&site, "?nodes=n1,n2,n3", None);
+    site.define("node", "n1", &[]);
+    let (first, event) = events.next().unwrap();
+    assert_eq!((&event["node"], &event["kind"]), (&json!("n1"), &json!("object-created")));
+    assert_eq!(event["id"], first);
+    curl.kill().unwrap();
+    curl.wait().unwrap();
+    site.define("node", "n2", &[]);
+    let (mut curl, mut events) = follow(&site, "?nodes=n1,n2,n3&after=0", Some(first));
+    let (second, event) = events.next().unwrap();
+    assert!(second > first);
+    assert_eq!(event["node"], "n2", "what happened while nobody read is read first, and nothing twice");
+    site.define("node", "n3", &[]);
+    assert_eq!(events.next().unwrap().1["node"], "n3");
+    let refused = call(&site, "/api/v1/events", &["-H", "Last-Event-ID: x"]);
+    assert_eq!((refused.status, refused.header("content-type")), (400, Some("application/json")));
+    assert!(site.stop(), "{}", site.log());
+    assert!(events.next().is_none());
+    assert!(curl.wait().unwrap().success(), "the stream ends in good order");
 }
