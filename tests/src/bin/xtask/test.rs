@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     shell::run(tools::cargo_deny()?.args(["--workspace", "check", "bans", "licenses", "sources"]))?;
     shell::run(cargo(&["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     shell::run(&mut cargo(&["test", "--workspace", "--locked"]))?;
+    interface()?;
     e2e()
 }
 
@@ -40,6 +41,18 @@ fn fuzz_targets() -> Result<()> {
     std::fs::copy(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     let mut check = cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"]);
     shell::run(check.arg(shell::target_dir().join("fuzz")).env("RUSTFLAGS", "--cfg fuzzing"))
+}
+
+/// Has the administrators' interface judged by schemathesis.
+fn interface() -> Result<()> {
+    let mut judge = cargo(&["test", "--package", "sysclone-server", "--test", "daemon", "--locked"]);
+    judge.args([
+        "--",
+        "--ignored",
+        "--exact",
+        "api::schemathesis_finds_no_answer_that_the_document_does_not_have",
+    ]);
+    shell::run(judge.env("SCHEMATHESIS", tools::schemathesis()?))
 }
 
 /// Builds what is shipped and runs the end-to-end suite on it.

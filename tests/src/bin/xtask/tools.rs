@@ -13,6 +13,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// Finds misspelt words. From PyPI, where it is the same program ready-made: building its dictionaries takes long.
 const TYPOS: &str = "1.52.0";
 
+/// Asks an HTTP interface what its OpenAPI document allows and forbids. All versions stand in `tests/schemathesis.txt`.
+const SCHEMATHESIS: &str = "4.32.5";
+
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<Command> {
     let folder = folder("cargo-deny", CARGO_DENY)?;
@@ -29,19 +32,24 @@ pub(crate) fn cargo_deny() -> Result<Command> {
 
 /// typos.
 pub(crate) fn typos() -> Result<Command> {
-    let folder = folder("typos", TYPOS)?;
-    let program = folder.join("bin/typos");
+    Ok(Command::new(from_pypi(("typos", TYPOS), "typos", &[&format!("typos=={TYPOS}")])?))
+}
+
+/// schemathesis, with all that it needs.
+pub(crate) fn schemathesis() -> Result<PathBuf> {
+    from_pypi(("schemathesis", SCHEMATHESIS), "st", &["--requirement", "tests/schemathesis.txt"])
+}
+
+/// A program from PyPI, in an environment of its own.
+fn from_pypi((tool, version): (&str, &str), program: &str, what: &[&str]) -> Result<PathBuf> {
+    let folder = folder(tool, version)?;
+    let program = folder.join("bin").join(program);
     if !program.exists() {
         shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
         let mut pip = Command::new(folder.join("bin/pip"));
-        shell::run(pip.args([
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &format!("typos=={TYPOS}"),
-        ]))?;
+        shell::run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(what))?;
     }
-    Ok(Command::new(program))
+    Ok(program)
 }
 
 fn folder(tool: &str, version: &str) -> Result<PathBuf> {
