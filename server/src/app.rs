@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
+use crate::metrics::Counters;
 use crate::said::Said;
 use crate::trust::Keys;
 
@@ -38,6 +39,8 @@ pub struct App {
     pub image_work: tokio::sync::Mutex<()>,
     /// Events that repeat.
     pub said: Said,
+    /// What was done, for whoever watches the server.
+    pub counters: Arc<Counters>,
     /// Home directory of ipmitool.
     pub ipmi_home: PathBuf,
     /// Cancelled when the daemon stops.

@@ -1,6 +1,6 @@
 //! The daemon's configuration file: what it may say, its defaults, and errors that name key and file.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub struct Listen {
     pub http_port: u16,
     /// Agents.
     pub https_port: u16,
+    /// Metrics for Prometheus, none when switched off.
+    pub metrics: Option<SocketAddrV4>,
 }
 
 /// How golden clients are reached.
@@ -161,6 +163,7 @@ struct FileListen {
     tftp_port: u16,
     http_port: u16,
     https_port: u16,
+    metrics: Option<SocketAddrV4>,
 }
 
 impl Default for FileListen {
@@ -172,6 +175,7 @@ impl Default for FileListen {
             tftp_port: 69,
             http_port: 8080,
             https_port: 8443,
+            metrics: None,
         }
     }
 }
@@ -271,6 +275,7 @@ fn check_listen(
         tftp_port: some(file.tftp_port),
         http_port: file.http_port,
         https_port: file.https_port,
+        metrics: file.metrics,
     })
 }
 

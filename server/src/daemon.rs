@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{admin_router, agent_router};
+use crate::api::{admin_router, agent_router, metrics_router};
 use crate::app::App;
 use crate::boot::BootFiles;
 use crate::capture::Captures;
@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::db::{Db, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
-use crate::http::{serve_plain, serve_tls, serve_unix};
+use crate::http::{serve_plain, serve_tcp, serve_tls, serve_unix};
 use crate::images::collect_daily;
 use crate::power::make_home;
 use crate::said::Said;
@@ -95,6 +95,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
         captures: Captures::default(),
         image_work: tokio::sync::Mutex::default(),
         said: Said::default(),
+        counters: Arc::default(),
         ipmi_home,
         cancel,
         tasks: TaskTracker::new(),
@@ -111,6 +112,10 @@ fn serve(app: &Arc<App>, sockets: Sockets) -> Result<()> {
     tasks.spawn(serve_tls((sockets.https, TlsAcceptor::from(tls)), agent_router(Arc::clone(app)), c, t));
     let (c, t) = connections();
     tasks.spawn(serve_unix(sockets.admin, admin_router(Arc::clone(app)), c, t));
+    if let Some(listener) = sockets.metrics {
+        let (c, t) = connections();
+        tasks.spawn(serve_tcp(listener, metrics_router(Arc::clone(app)), c, t));
+    }
     if let Some(tftp) = sockets.tftp {
         let cancel = cancel.clone();
         tasks.spawn(async move {

@@ -2,8 +2,8 @@
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
 //! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
-//! [`capture`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready; what must last is in [`db`], [`trust`] and the image store. [`cli`]
-//! talks to the daemon by [`wire`].
+//! [`capture`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready, [`metrics`] counts; what must
+//! last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
 
 pub mod api;
 pub mod app;
@@ -21,6 +21,7 @@ mod dhcp_events;
 pub mod fuzz;
 pub mod http;
 pub mod images;
+pub mod metrics;
 pub mod noderange;
 pub mod power;
 mod probe;

@@ -2,7 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(crate) struct Sockets {
     pub(crate) http: TcpListener,
     pub(crate) https: TcpListener,
     pub(crate) admin: UnixListener,
+    pub(crate) metrics: Option<TcpListener>,
     pub(crate) tftp: Option<tftp_server::Server>,
     pub(crate) dhcp: Option<dhcp::Server>,
 }
@@ -63,6 +64,7 @@ impl Sockets {
             http: tcp("listen.http_port", listen.http_port)?,
             https: tcp("listen.https_port", listen.https_port)?,
             admin: admin_socket(&app.config.run_dir)?,
+            metrics: listen.metrics.map(|at| metrics(path, at)).transpose()?,
             tftp: listen.tftp_port.map(|port| tftp(app, port)).transpose()?,
             dhcp: listen.dhcp_port.map(|port| dhcp(app, port)).transpose()?,
         })
@@ -115,10 +117,16 @@ fn admin_socket(run_dir: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+fn metrics(path: &Path, at: SocketAddrV4) -> Result<TcpListener> {
+    let (address, port) = (*at.ip(), at.port());
+    tcp((address, port)).map_err(|error| refused(path, ("listen.metrics", port), address, &error))
+}
+
 fn tftp(app: &Arc<App>, port: u16) -> Result<tftp_server::Server> {
     let address = app.config.listen.address;
     let names = Arc::new(BootNames(Arc::clone(app)));
-    tftp_server::Server::bind((IpAddr::V4(address), port).into(), names).map_err(|error| match error {
+    let bound = tftp_server::Server::bind((IpAddr::V4(address), port).into(), names);
+    bound.map(|server| server.with_events(Arc::clone(&app.counters) as _)).map_err(|error| match error {
         tftp_server::ServerError::Bind { source, .. } => {
             refused(&app.config.path, ("listen.tftp_port", port), address, &source)
         }
@@ -145,7 +153,9 @@ fn dhcp(app: &Arc<App>, port: u16) -> Result<dhcp::Server> {
                      the program that has it")
         }
     })?;
-    Ok(server.with_events(Arc::new(DhcpEvents(Arc::clone(app)))))
+    Ok(server
+        .with_events(Arc::new(DhcpEvents(Arc::clone(app))))
+        .with_counters(Arc::clone(&app.counters.dhcp)))
 }
 
 /// The interface of the provisioning network: as configured, else the one with the server's address.

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::extract::{Body, Path, Query};
 use super::routes::Routes;
 use super::user::Actor;
-use super::{capture, events, images, power, probe, remote, secrets};
+use super::{capture, events, images, metrics, power, probe, remote, secrets};
 use crate::app::App;
 use crate::define::{Inherited, apply_changes};
 use crate::deploy;
@@ -45,6 +45,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .get("/api/v1/images/{image}", "All that reads one generation", images::access)
         .get("/api/v1/probe", "What deployments need, and how it is", probe::probe)
         .get("/api/v1/events", "The event log", events::events)
+        .get("/metrics", "Counts and sizes for Prometheus", metrics::metrics)
         .finish()
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))
         .method_not_allowed_fallback(async || {

@@ -10,6 +10,7 @@ mod event_stream;
 mod events;
 mod extract;
 mod images;
+mod metrics;
 mod packs;
 mod power;
 mod probe;
@@ -21,3 +22,4 @@ mod user;
 
 pub use admin::admin_router;
 pub use agent::agent_router;
+pub use metrics::metrics_router;

@@ -51,6 +51,12 @@ impl Captures {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.all().len()
+    }
+
     /// Begins a capture; the secret is its token.
     pub(super) fn claim(
         &self,

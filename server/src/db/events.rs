@@ -77,6 +77,19 @@ impl Db {
         rows.into_iter().map(record).collect()
     }
 
+    /// How many events of each kind there are after number `after`, and the highest number of them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn count_events(&self, after: i64) -> Result<Vec<(String, u64, i64)>, DbError> {
+        let rows: Vec<(String, i64, i64)> =
+            sqlx::query_as("SELECT kind, count(*), max(id) FROM event WHERE id > ? GROUP BY kind")
+                .bind(after)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(rows.into_iter().map(|(kind, count, last)| (kind, count.unsigned_abs(), last)).collect())
+    }
+
     /// Changes when there are new events; its value is the newest one's number.
     #[must_use]
     pub fn watch_events(&self) -> watch::Receiver<i64> {

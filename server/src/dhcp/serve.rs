@@ -128,6 +128,13 @@ impl Server {
         self
     }
 
+    /// Counts there instead of by itself.
+    #[must_use]
+    pub fn with_counters(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = counters;
+        self
+    }
+
     /// The packet counters, which go on counting while it runs.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {

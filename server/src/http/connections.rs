@@ -74,6 +74,15 @@ pub async fn serve_tls(
     }
 }
 
+/// Serves plain HTTP until cancelled.
+pub async fn serve_tcp(listener: TcpListener, router: Router, cancel: CancellationToken, tasks: TaskTracker) {
+    let shared = Shared { router, cancel, tasks };
+    while let Some((stream, peer)) = accept_tcp(&listener, &shared.cancel).await {
+        let shared_ = shared.clone();
+        shared.tasks.spawn(async move { serve(stream, Peer::Network(peer), &shared_).await });
+    }
+}
+
 /// Serves HTTP on a unix socket until cancelled.
 pub async fn serve_unix(
     listener: UnixListener,

@@ -67,7 +67,10 @@ async fn serve(
         let (parts, content) = answer(app, &request, peer.ip()).await.into_parts();
         let content = if request.method == Method::HEAD { Content::Empty } else { content };
         let head = render_heading(&parts, request.version, keep);
+        // Only packs are sent from files.
+        let pack_bytes = if let Content::File(_, range) = &content { range.end - range.start } else { 0 };
         send_answer(&stream, &head, content).await?;
+        app.counters.pack_sent(pack_bytes);
         if !keep {
             return linger(&mut stream).await;
         }

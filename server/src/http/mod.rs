@@ -8,6 +8,6 @@ mod plain;
 mod range;
 mod respond;
 
-pub use connections::{LocalUser, Peer, serve_tls, serve_unix};
+pub use connections::{LocalUser, Peer, serve_tcp, serve_tls, serve_unix};
 pub use exchange::serve_plain;
 pub use range::{Wanted, parse_range};

@@ -14,6 +14,7 @@ use super::content::Content;
 use super::respond::{Facts, answer_bytes, answer_file, refuse};
 use crate::app::App;
 use crate::boot::{Asker, BootNames, Found};
+use crate::metrics::Answered;
 
 /// Answers a request for `/boot/…` or `/packs/…`.
 pub(super) async fn answer(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Response<Content> {
@@ -26,8 +27,10 @@ pub(super) async fn answer(app: &Arc<App>, request: &Parts, peer: IpAddr) -> Res
     };
     let status = answer.status().as_u16();
     if answer.status().is_success() || answer.status().is_redirection() {
+        app.counters.http(if path.starts_with("/packs/") { Answered::Pack } else { Answered::Boot });
         tracing::debug!(%peer, %method, path, range, status, "served");
     } else {
+        app.counters.http(Answered::Refused);
         tracing::info!(%peer, %method, path, range, status, "refused");
     }
     answer

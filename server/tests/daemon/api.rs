@@ -1,11 +1,7 @@
 //! The form of the administrators' interface, whatever the call.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, Shutdown, TcpListener};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
 
 use crate::site::{Answer, Site};
 use serde_json::{Value, json};
@@ -144,50 +140,4 @@ fn server_sent_events_are_resumed_without_a_gap_and_end_with_the_server() {
     assert!(site.stop(), "{}", site.log());
     assert!(events.next().is_none());
     assert!(curl.wait().unwrap().success(), "the stream ends in good order");
-}
-
-/// Carries connections to a TCP port on loopback to the unix socket, for clients that know no other.
-fn bridge(socket: PathBuf) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming().map_while(Result::ok) {
-            let Ok(server) = UnixStream::connect(&socket) else { return };
-            let (mut to_server, mut from_server) = (server.try_clone().unwrap(), server);
-            let (mut to_client, mut from_client) = (client.try_clone().unwrap(), client);
-            thread::spawn(move || {
-                // Either side may go at any time.
-                let _ = std::io::copy(&mut from_client, &mut to_server);
-                let _ = to_server.shutdown(Shutdown::Write);
-            });
-            thread::spawn(move || {
-                let _ = std::io::copy(&mut from_server, &mut to_client);
-                let _ = to_client.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    port
-}
-
-/// Calls that reach for machines, for files of this one, or that do not end.
-const NOT_HARMLESS: &str = "/(power|run|copy|agents|rinstall|capture|images/work|probe|events)$";
-
-#[test]
-#[ignore = "needs schemathesis, named by SCHEMATHESIS: `cargo xtask test` has it"]
-fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
-    let site = Site::started();
-    let work = site.path("schemathesis");
-    std::fs::create_dir(&work).unwrap();
-    let port = bridge(site.path("run/api.sock"));
-    let mut judge = Command::new(std::env::var_os("SCHEMATHESIS").expect("SCHEMATHESIS names the program"));
-    judge.args(["run", &format!("http://127.0.0.1:{port}/api/v1/openapi.json")]);
-    judge.args(["--exclude-path-regex", NOT_HARMLESS, "--phases", "coverage,fuzzing", "--max-examples", "8"]);
-    // A name that no node has is in the right form, and refused all the same.
-    judge.args(["--exclude-checks", "positive_data_acceptance", "--suppress-health-check", "all"]);
-    judge.args(["--seed", "1", "--request-timeout", "60", "--warnings", "off", "--no-color"]);
-    let output = judge.current_dir(work).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("No issues found"), "{said}");
-    assert!(!site.log().contains("panicked"), "{}", site.log());
 }

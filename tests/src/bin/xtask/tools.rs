@@ -16,6 +16,9 @@ const TYPOS: &str = "1.52.0";
 /// Asks an HTTP interface what its OpenAPI document allows and forbids. All versions stand in `tests/schemathesis.txt`.
 const SCHEMATHESIS: &str = "4.32.5";
 
+/// Reads Prometheus' text format. `promtool` would be 100 MB for the same.
+const PROMETHEUS_CLIENT: &str = "0.26.0";
+
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<Command> {
     let folder = folder("cargo-deny", CARGO_DENY)?;
@@ -40,6 +43,12 @@ pub(crate) fn schemathesis() -> Result<PathBuf> {
     from_pypi(("schemathesis", SCHEMATHESIS), "st", &["--requirement", "tests/schemathesis.txt"])
 }
 
+/// A Python with Prometheus' library.
+pub(crate) fn prometheus_client() -> Result<PathBuf> {
+    let what = format!("prometheus-client=={PROMETHEUS_CLIENT}");
+    from_pypi(("prometheus-client", PROMETHEUS_CLIENT), "python", &[&what])
+}
+
 /// A program from PyPI, in an environment of its own.
 fn from_pypi((tool, version): (&str, &str), program: &str, what: &[&str]) -> Result<PathBuf> {
     let folder = folder(tool, version)?;
@@ -47,7 +56,10 @@ fn from_pypi((tool, version): (&str, &str), program: &str, what: &[&str]) -> Res
     if !program.exists() {
         shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
         let mut pip = Command::new(folder.join("bin/pip"));
-        shell::run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(what))?;
+        let installed =
+            shell::run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(what));
+        // Half of it would be taken for all of it the next time.
+        installed.or_else(|error| std::fs::remove_dir_all(&folder).map_err(Into::into).and(Err(error)))?;
     }
     Ok(program)
 }
