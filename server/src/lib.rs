@@ -23,6 +23,7 @@ pub mod http;
 pub mod images;
 pub mod metrics;
 pub mod noderange;
+pub mod policy;
 pub mod power;
 mod probe;
 pub mod remote;

@@ -9,6 +9,7 @@ use super::disk_rules::parse_disk_rules;
 use super::network::{is_address_list, parse_mask, parse_mode};
 use super::node::{parse_macs, parse_netboot};
 use crate::noderange::{RangeError, Select};
+use crate::policy::check_rule_attribute;
 use crate::trust::{MASK, is_secret};
 use crate::wire::ObjectType;
 
@@ -102,6 +103,7 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
             ObjectType::Group if attr == "wherevals" => {
                 read_conditions(value).err().map(|error| error.to_string())
             }
+            ObjectType::Policy => check_rule_attribute(attr, value),
             ObjectType::Osimage if attr == "keep" => crate::images::parse_keep(value).err(),
             ObjectType::Site => network_problem(attr, value).or_else(|| site_problem(attr, value)),
             _ => None,

@@ -40,6 +40,7 @@ impl Known {
             groups: db.objects(ObjectType::Group, None).await?,
             networks: db.objects(ObjectType::Network, None).await?,
             site: db.objects(ObjectType::Site, None).await?,
+            policies: db.objects(ObjectType::Policy, None).await?,
         };
         let snapshot = Arc::new(Snapshot::new(definitions, self.server));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot;

@@ -12,6 +12,7 @@ use super::network::{Network, Site};
 use super::node::Node;
 use super::schema;
 use crate::db::Attributes;
+use crate::policy::Rules;
 use crate::wire::{ObjectType, Objects};
 
 /// A node with its place in a network.
@@ -34,6 +35,8 @@ pub struct Definitions {
     pub networks: Objects,
     /// The site.
     pub site: Objects,
+    /// Rules of who may do what.
+    pub policies: Objects,
 }
 
 /// The definitions at one moment.
@@ -46,6 +49,7 @@ pub struct Snapshot {
     by_ip: HashMap<Ipv4Addr, String>,
     by_uuid: HashMap<String, String>,
     site: Site,
+    rules: Rules,
 }
 
 #[derive(Debug, Clone)]
@@ -59,10 +63,12 @@ impl Snapshot {
     /// Reads all definitions.
     #[must_use]
     pub fn new(definitions: Definitions, server: Ipv4Addr) -> Self {
-        let Definitions { nodes, groups, networks, site } = definitions;
+        let Definitions { nodes, groups, networks, site, policies } = definitions;
+        let machine = rustix::system::uname();
+        let rules = Rules::read(&policies, &machine.nodename().to_string_lossy());
         let site = site.get("clustersite").map(|a| Site::read(a, server)).unwrap_or_default();
         let networks: Vec<Network> = networks.values().filter_map(|a| Network::read(a, server)).collect();
-        let mut snapshot = Self { site, ..Self::default() };
+        let mut snapshot = Self { site, rules, ..Self::default() };
         let inherited = Inherited::new(&groups);
         for (name, attributes) in &groups {
             let members = attributes.get("members").map(String::as_str).unwrap_or_default();
@@ -214,6 +220,12 @@ impl Snapshot {
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&[String]> {
         self.groups.get(name).map(Vec::as_slice)
+    }
+
+    /// Who may do what.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The site's settings.
