@@ -293,6 +293,31 @@ pub struct EventRecord {
     pub text: String,
 }
 
+/// One call of an administrator that changes something, or was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditRecord {
+    /// Ever-growing number.
+    pub id: i64,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// Who: `admin:anna`.
+    pub actor: String,
+    /// The verb; of several that do the same, the first.
+    pub command: String,
+    /// Nodes, by name as long as they are few.
+    pub targets: String,
+    /// What else was said, without passwords.
+    pub parameters: String,
+    /// Whether it was made.
+    pub allowed: bool,
+    /// Priority of the policy rule that decided; none for root, and when no rule fits.
+    pub rule: Option<String>,
+    /// How many nodes or objects it was done for, when that is known at once.
+    pub done: Option<i64>,
+    /// How many it failed for.
+    pub failed: Option<i64>,
+}
+
 /// One generation of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageLine {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use anyhow::Context as _;
 use sysclone_image::sign::{self, VerifyingKey};
@@ -33,11 +34,14 @@ impl Kept {
         Self(directory.join(image.as_str()))
     }
 
-    fn read(&self) -> Option<Manifest> {
-        Manifest::decode(&fs::read(&self.0).ok()?).ok()
+    fn put(&self, manifest: &Manifest) {
+        if let Err(error) = self.try_put(manifest) {
+            // The next capture fetches it.
+            tracing::warn!(%error, path = %self.0.display(), "the manifest could not be kept here");
+        }
     }
 
-    fn put(&self, manifest: &Manifest) -> io::Result<()> {
+    fn try_put(&self, manifest: &Manifest) -> io::Result<()> {
         let directory = self.0.parent().unwrap_or(Path::new("/"));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let new = self.0.with_extension("new");
@@ -54,11 +58,16 @@ impl Kept {
 /// The server cannot be asked, or its key cannot be read.
 pub fn parent(client: &Client, order: &CaptureOrder, kept: &Kept) -> anyhow::Result<Option<Manifest>> {
     let key = VerifyingKey::from_base64(&order.manifest_key).context("reading the manifest key")?;
-    let here = kept.read();
-    let digest = here.as_ref().map(Manifest::digest);
-    let sealed = match client.parent(digest).context("fetching the generation before")? {
+    let here = fs::read(&kept.0).unwrap_or_default();
+    let digest = Manifest::digest_of(&here).ok();
+    // Most times the server's answer is that it is the same, so it is read meanwhile.
+    let (answer, read) = thread::scope(|scope| {
+        let reading = scope.spawn(|| Manifest::decode(&here).ok());
+        (client.parent(digest), reading.join())
+    });
+    let sealed = match answer.context("fetching the generation before")? {
         Parent::None => return Ok(None),
-        Parent::Known => return Ok(here),
+        Parent::Known => return Ok(read.ok().flatten()),
         Parent::Sealed(sealed) => sealed,
     };
     match sign::open(&sealed, &key) {
@@ -80,18 +89,22 @@ pub fn hand_in(
     mut manifest: Manifest,
     (parent, kept): (Option<&Manifest>, &Kept),
 ) -> anyhow::Result<CaptureReply> {
-    let reply = match parent {
-        Some(parent) => client.post_manifest_delta(&manifest.delta(parent))?,
-        None => None,
-    };
-    let reply = match reply {
-        Some(reply) => reply,
-        None => client.post_manifest(&manifest.encode())?,
-    };
-    manifest.header.generation = reply.image.generation;
-    if let Err(error) = kept.put(&manifest) {
-        // The next capture fetches it.
-        tracing::warn!(%error, path = %kept.0.display(), "the manifest could not be kept here");
+    // As it will most likely be, so that it is written while the server is at work.
+    manifest.header.generation = parent.map_or(0, |parent| parent.header.generation) + 1;
+    let reply = thread::scope(|scope| {
+        scope.spawn(|| kept.put(&manifest));
+        let reply = match parent {
+            Some(parent) => client.post_manifest_delta(&manifest.delta(parent))?,
+            None => None,
+        };
+        match reply {
+            Some(reply) => Ok(reply),
+            None => client.post_manifest(&manifest.encode()),
+        }
+    })?;
+    if reply.image.generation != manifest.header.generation {
+        manifest.header.generation = reply.image.generation;
+        kept.put(&manifest);
     }
     Ok(reply)
 }

@@ -1,5 +1,5 @@
 //! Ranges of files over HTTP/1.1 (RFC 9110, 9112), on connections that are kept. Most of a deployment passes through
-//! here. The socket wakes this process for half a MiB at a time instead of for every segment: the server, which has to
+//! here. The socket wakes this process for a MiB at a time instead of for every segment: the server, which has to
 //! do the waking, needs a third less processor time for it, and bytes go from the kernel to where they are wanted.
 
 use std::io::{self, Write as _};
@@ -23,7 +23,7 @@ const STALLED: Duration = Duration::from_secs(30);
 /// How often a waiting call looks whether it is still wanted.
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// The process is woken for so many bytes, or for the last ones.
-const WAKE_BYTES: usize = 512 << 10;
+const WAKE_BYTES: usize = 1 << 20;
 /// Longest head of an answer.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Most headers of an answer.

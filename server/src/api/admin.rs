@@ -10,13 +10,15 @@ use serde::Deserialize;
 
 use super::error::ApiError;
 use super::extract::{Body, Path, Query};
+use super::permit::{Act, READING, permit, permit_changes};
 use super::routes::Routes;
 use super::user::Actor;
-use super::{capture, events, images, metrics, power, probe, remote, secrets};
+use super::{audit, capture, events, images, metrics, power, probe, remote, secrets};
 use crate::app::App;
 use crate::define::{Inherited, apply_changes};
 use crate::deploy;
 use crate::noderange::Range;
+use crate::policy::About;
 use crate::wire::{
     ChangeRequest, NodeStatus, NodesetRequest, ObjectType, Objects, Outcome, RangeReply, RangeRequest,
 };
@@ -44,6 +46,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .post("/api/v1/images/work", "Checks, collects, exports or imports", images::work)
         .get("/api/v1/images/{image}", "All that reads one generation", images::access)
         .get("/api/v1/probe", "What deployments need, and how it is", probe::probe)
+        .get("/api/v1/audit", "Who did what, and what policy denied", audit::audit)
         .get("/api/v1/events", "The event log", events::events)
         .get("/metrics", "Counts and sizes for Prometheus", metrics::metrics)
         .finish()
@@ -53,6 +56,14 @@ pub fn admin_router(app: Arc<App>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
+}
+
+/// What a question about objects is about.
+pub(super) fn about(kind: ObjectType, names: Option<&[String]>) -> About<'_> {
+    match kind {
+        ObjectType::Node => names.map_or(About::All, About::Nodes),
+        _ => About::Nothing,
+    }
 }
 
 /// `a,b` as a list; an absent one means all.
@@ -88,7 +99,13 @@ async fn objects(
     Path(kind): Path<ObjectType>,
     Query(query): Query<ObjectsQuery>,
 ) -> Result<Json<Objects>, ApiError> {
-    let mut objects = app.db.objects(kind, names(query.names.as_deref()).as_deref()).await?;
+    let names = names(query.names.as_deref());
+    let act = Act {
+        parameters: format!("-t {}", kind.word()),
+        ..Act::read(READING, about(kind, names.as_deref()))
+    };
+    permit(&app, &actor, act).await?;
+    let mut objects = app.db.objects(kind, names.as_deref()).await?;
     if kind == ObjectType::Node {
         Inherited::new(&app.db.objects(ObjectType::Group, None).await?).add_to(&mut objects);
         deploy::node_views(&app, &mut objects).await?;
@@ -118,9 +135,11 @@ async fn changed(
     requests: Vec<ChangeRequest>,
     actor: Actor,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
+    let permit = permit_changes(app, &actor, &requests).await?;
     let owned = Arc::clone(app);
     app.to_the_end(async move {
         let outcomes = apply_changes(&owned.db, &requests, &actor.0).await?;
+        permit.done(&owned, &outcomes).await;
         owned.known.refresh(&owned.db).await?;
         Ok(Json(outcomes))
     })
@@ -132,8 +151,16 @@ async fn nodeset(
     actor: Actor,
     Body(request): Body<NodesetRequest>,
 ) -> Result<Json<Vec<Outcome>>, ApiError> {
+    let about = About::Nodes(&request.nodes);
+    let act = Act { reads: request.state == "stat", ..Act::write(&["nodeset"], &request.state, about) };
+    let permit = permit(&app, &actor, act).await?;
     let owned = Arc::clone(&app);
-    Ok(Json(app.to_the_end(async move { deploy::nodeset(&owned, &request, &actor.0).await }).await?))
+    app.to_the_end(async move {
+        let outcomes = deploy::nodeset(&owned, &request, &actor.0).await?;
+        permit.done(&owned, &outcomes).await;
+        Ok(Json(outcomes))
+    })
+    .await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -144,8 +171,11 @@ struct StatusQuery {
 
 async fn status(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     Query(query): Query<StatusQuery>,
 ) -> Result<Json<Vec<NodeStatus>>, ApiError> {
-    Ok(Json(deploy::statuses(&app, names(query.nodes.as_deref()).as_deref()).await?))
+    let nodes = names(query.nodes.as_deref());
+    permit(&app, &actor, Act::read(&["nodestat", "watch"], about(ObjectType::Node, nodes.as_deref())))
+        .await?;
+    Ok(Json(deploy::statuses(&app, nodes.as_deref()).await?))
 }

@@ -9,13 +9,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::admin::names;
+use super::admin::{about, names};
 use super::error::ApiError;
 use super::event_stream::{EventStream, Form, KEEP_ALIVE, KEEP_ALIVE_TIME, Reader, event_stream};
 use super::extract::Query;
+use super::permit::{Act, permit};
 use super::user::Actor;
 use crate::app::App;
 use crate::db::DbError;
+use crate::wire::ObjectType;
 
 /// Events read from the database at a time.
 const BATCH: u32 = 500;
@@ -35,14 +37,16 @@ pub(super) struct EventsQuery {
 /// `GET events`.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     reader: Reader,
     Query(query): Query<EventsQuery>,
 ) -> Result<EventStream, ApiError> {
+    let nodes = names(query.nodes.as_deref());
+    permit(&app, &actor, Act::read(&["events", "watch"], about(ObjectType::Node, nodes.as_deref()))).await?;
     let (sender, stream) = event_stream(reader.form);
     let wanted = Wanted {
         after: reader.last.unwrap_or(query.after),
-        nodes: names(query.nodes.as_deref()),
+        nodes,
         follow: query.follow || reader.form == Form::ServerSent,
         form: reader.form,
     };

@@ -10,10 +10,12 @@ use serde::Deserialize;
 
 use super::error::ApiError;
 use super::extract::{Body, Path, Query};
+use super::permit::{Act, permit};
 use super::stream::{Stream, streamed};
 use super::user::{Actor, Root};
 use crate::app::App;
 use crate::images::{self, ImageError};
+use crate::policy::About;
 use crate::wire::{ImageAccess, ImageChange, ImageChanged, ImageLine, ImageWork, ImageWorkLine};
 
 #[derive(Deserialize, JsonSchema)]
@@ -25,9 +27,10 @@ pub(super) struct ListQuery {
 /// `GET images`.
 pub(super) async fn list(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<ImageLine>>, ApiError> {
+    permit(&app, &actor, Act::read(&["image"], About::Nothing)).await?;
     Ok(Json(images::list(&app, query.name.as_deref()).await?))
 }
 
@@ -37,6 +40,7 @@ pub(super) async fn change(
     actor: Actor,
     Body(request): Body<ImageChange>,
 ) -> Result<Json<ImageChanged>, ApiError> {
+    permit(&app, &actor, Act::write(&["image"], change_words(&request), About::Nothing)).await?;
     let owned = Arc::clone(&app);
     Ok(Json(app.to_the_end(async move { images::change(&owned, request, &actor.0).await }).await?))
 }
@@ -56,8 +60,30 @@ pub(super) async fn work(
     (_root, actor): (Root, Actor),
     Body(request): Body<ImageWork>,
 ) -> Result<Stream<ImageWorkLine>, ApiError> {
+    permit(&app, &actor, Act::write(&["image"], work_words(&request), About::Nothing)).await?;
     let owned = Arc::clone(&app);
     Ok(streamed(&app, |lines| async move { images::run_work(&owned, request, &actor.0, lines).await }))
+}
+
+/// As they were typed.
+fn change_words(change: &ImageChange) -> String {
+    match change {
+        ImageChange::Tag { image, tag } => format!("tag {image} {tag}"),
+        ImageChange::Untag { image, tag } => format!("tag --delete {image} {tag}"),
+        ImageChange::Rollback { image } => format!("rollback {image}"),
+        ImageChange::Remove { image, all: false } => format!("rm {image}"),
+        ImageChange::Remove { image, all: true } => format!("rm --all {image}"),
+    }
+}
+
+fn work_words(work: &ImageWork) -> String {
+    match work {
+        ImageWork::Verify { image } => format!("verify {image}"),
+        ImageWork::Fsck { .. } => "fsck".to_owned(),
+        ImageWork::Gc { .. } => "gc".to_owned(),
+        ImageWork::Export { image, file, .. } => format!("export {image} {}", file.display()),
+        ImageWork::Import { file, .. } => format!("import {}", file.display()),
+    }
 }
 
 impl From<ImageError> for ApiError {

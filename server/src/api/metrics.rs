@@ -12,9 +12,11 @@ use serde_json::json;
 
 use super::describe::{Answers, Operation};
 use super::error::ApiError;
+use super::permit::{Act, permit};
 use super::user::Actor;
 use crate::app::App;
 use crate::metrics;
+use crate::policy::About;
 
 /// The format as Prometheus asks for it.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -44,7 +46,8 @@ pub fn metrics_router(app: Arc<App>) -> Router {
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(app): State<Arc<App>>, _actor: Actor) -> Result<Metrics, ApiError> {
+pub(super) async fn metrics(State(app): State<Arc<App>>, actor: Actor) -> Result<Metrics, ApiError> {
+    permit(&app, &actor, Act::read(&["metrics"], About::Nothing)).await?;
     rendered(&app).await
 }
 

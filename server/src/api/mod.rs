@@ -3,6 +3,7 @@
 mod admin;
 mod agent;
 mod agent_auth;
+mod audit;
 mod capture;
 mod describe;
 mod error;
@@ -12,6 +13,7 @@ mod extract;
 mod images;
 mod metrics;
 mod packs;
+mod permit;
 mod power;
 mod probe;
 mod remote;

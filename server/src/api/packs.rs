@@ -13,10 +13,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sysclone_image::sign::SigningKey;
+use sysclone_image::sign::{SigningKey, open_digest};
 use sysclone_image::{PackId, PutOutcome, Store, StoreError};
 use sysclone_protocol::agent::{CaptureReply, StagedPacks};
-use sysclone_protocol::names::{ImageName, ImageRef};
+use sysclone_protocol::names::ImageName;
 use tokio::sync::mpsc;
 
 use super::agent::octets;
@@ -58,14 +58,14 @@ fn parent_unless(app: &App, image: &ImageName, known: Option<&[u8]>) -> Result<R
     let Some(generation) = app.store.newest(image)? else {
         return Ok(ApiError::new(StatusCode::NOT_FOUND, "the image has no generation yet").into_response());
     };
+    let sealed = app.store.manifest_bytes(image, generation)?;
     if let Some(known) = known {
-        let newest = ImageRef { name: image.clone(), generation };
-        let newest = app.store.manifest(&newest, &app.keys.signing.verifying_key());
-        if newest.is_ok_and(|newest| format!("\"{}\"", newest.digest()).as_bytes() == known) {
+        let newest = open_digest(&sealed, &app.keys.signing.verifying_key());
+        if newest.is_ok_and(|newest| format!("\"{newest}\"").as_bytes() == known) {
             return Ok(StatusCode::NOT_MODIFIED.into_response());
         }
     }
-    app.store.manifest_bytes(image, generation).map(octets)
+    Ok(octets(sealed))
 }
 
 /// `GET staged`: what an interrupted capture has sent already.

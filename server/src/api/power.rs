@@ -6,10 +6,12 @@ use axum::extract::State;
 
 use super::error::ApiError;
 use super::extract::Body;
+use super::permit::{Act, permit};
 use super::stream::{Stream, streamed};
 use super::user::Actor;
 use crate::app::App;
 use crate::deploy::nodeset;
+use crate::policy::About;
 use crate::power::{Asked, BootDevice, BootOrder, BootRequest, PowerAction, Task, record_request, run};
 use crate::wire::power::{InstallRequest, NodeAnswer, PowerRequest, installs};
 use crate::wire::{NodesetRequest, Outcome};
@@ -21,6 +23,7 @@ pub(super) async fn power(
     Body(request): Body<PowerRequest>,
 ) -> Result<Stream<NodeAnswer>, ApiError> {
     let PowerRequest { nodes, task, limits } = request;
+    permit(&app, &actor, power_act(task, &nodes)).await?;
     let asked = Asked { nodes, tasks: vec![task], limits, actor: actor.0 };
     record_request(&app, &asked).await?;
     let owned = Arc::clone(&app);
@@ -37,6 +40,7 @@ pub(super) async fn rinstall(
     if !installs(&state) {
         return Err(ApiError::invalid(format!("Unknown state {state} requested")));
     }
+    permit(&app, &actor, Act::write(&["rinstall"], &state, About::Nodes(&nodes))).await?;
     let (owned, by) = (Arc::clone(&app), actor.0.clone());
     let request = NodesetRequest { nodes, state };
     let set = app.to_the_end(async move { nodeset(&owned, &request, &by).await }).await?;
@@ -53,4 +57,14 @@ pub(super) async fn rinstall(
         }
         run(&owned, &asked, answers).await;
     }))
+}
+
+fn power_act(task: Task, nodes: &[String]) -> Act<'_> {
+    let verbs: &[&str] = match task {
+        Task::Power(_) => &["rpower"],
+        Task::Boot(_) => &["rsetboot"],
+    };
+    let words = task.to_string();
+    let parameters = words.split_once(' ').map_or(words.as_str(), |(_, rest)| rest);
+    Act { reads: task.only_reads(), ..Act::write(verbs, parameters, About::Nodes(nodes)) }
 }

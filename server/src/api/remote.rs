@@ -6,10 +6,12 @@ use axum::extract::State;
 
 use super::error::ApiError;
 use super::extract::Body;
+use super::permit::{Act, permit};
 use super::stream::{Stream, streamed};
 use super::user::{Actor, Root};
 use crate::app::App;
 use crate::db::NewEvent;
+use crate::policy::About;
 use crate::remote;
 use crate::wire::power::NodeAnswer;
 use crate::wire::remote::{AgentsRequest, CopyRequest, RunLine, RunRequest};
@@ -23,6 +25,7 @@ pub(super) async fn run(
     account(request.user.as_deref())?;
     let what = if request.script.is_some() { "a script with" } else { "the command" };
     let text = format!("{what} '{}' runs on {}", request.command, counted(&request.nodes));
+    permit(&app, &actor, Act::write(&["xdsh"], &request.command, About::Nodes(&request.nodes))).await?;
     record(&app, ("nodes-run", text), &actor).await?;
     let owned = Arc::clone(&app);
     Ok(streamed(&app, |lines| async move { remote::run(&owned, &request, lines).await }))
@@ -42,6 +45,8 @@ pub(super) async fn copy(
     let word = if request.files.pull { "from" } else { "to" };
     let (files, target) = (from.join(" "), request.files.target.display());
     let text = format!("{files} is copied {word} {} as {target}", counted(&request.nodes));
+    permit(&app, &actor, Act::write(&["xdcp"], format!("{files} {target}"), About::Nodes(&request.nodes)))
+        .await?;
     record(&app, ("nodes-copied", text), &actor).await?;
     let owned = Arc::clone(&app);
     Ok(streamed(&app, |answers| async move { remote::copy(&owned, &request, answers).await }))
@@ -54,6 +59,7 @@ pub(super) async fn agents(
     Body(request): Body<AgentsRequest>,
 ) -> Result<Stream<NodeAnswer>, ApiError> {
     let text = format!("the agent goes to {}", counted(&request.nodes));
+    permit(&app, &actor, Act::write(&["updatenode"], "-S", About::Nodes(&request.nodes))).await?;
     record(&app, ("agents-installed", text), &actor).await?;
     let owned = Arc::clone(&app);
     Ok(streamed(&app, |answers| async move { remote::install_agents(&owned, &request, answers).await }))

@@ -7,15 +7,24 @@ use axum::http::request::Parts;
 use super::error::ApiError;
 use crate::http::Peer;
 
-/// `admin:root`, as events name it.
-pub(super) struct Actor(pub(super) String);
+/// `admin:root`, as events name it, and the account.
+pub(super) struct Actor(pub(super) String, pub(super) Account);
+
+/// An account of this machine.
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) root: bool,
+}
 
 impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         match parts.extensions.get::<Peer>() {
-            Some(Peer::Local(user)) => Ok(Self(format!("admin:{}", account(user.uid)))),
+            Some(Peer::Local(user)) => {
+                let name = account(user.uid);
+                Ok(Self(format!("admin:{name}"), Account { name, root: user.uid == 0 }))
+            }
             Some(Peer::Network(_)) | None => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
                 "administration is possible through the socket only",

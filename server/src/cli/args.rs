@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{complete, image, manual, power, probe, remote, rinstall, tables};
+use super::{audit, complete, image, manual, power, probe, remote, rinstall, tables};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -104,6 +104,9 @@ pub(super) enum Verb {
     /// Show what happened
     #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),
+    /// Show who did what, and what policy denied
+    #[command(version, disable_version_flag = true, after_help = audit::EXAMPLES)]
+    Audit(audit::Audit),
     /// Follow nodes until all are booted or failed
     #[command(version, disable_version_flag = true, after_help = WATCH_EXAMPLES)]
     Watch(Watch),

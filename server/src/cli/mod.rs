@@ -3,6 +3,7 @@
 //! everything else to standard error.
 
 mod args;
+mod audit;
 mod capture;
 mod client;
 mod complete;
@@ -99,6 +100,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Updatenode(args) => remote::updatenode(&args, console).await,
         Verb::Probe(args) => probe::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
+        Verb::Audit(args) => audit::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::Image(args) => image::run(&args.verb, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),

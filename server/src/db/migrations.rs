@@ -9,6 +9,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Mig
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "resume", include_str!("../../migrations/0002_resume.sql")),
+    (3, "audit", include_str!("../../migrations/0003_audit.sql")),
 ];
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //!
 //! Writers take turns in [`Db::write`]; a transaction that committed is on the disk (WAL, `synchronous=FULL`).
 
+mod audit;
 mod events;
 mod jobs;
 mod migrations;
@@ -19,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::trust::AttributeKey;
 
+pub use audit::{AuditFilter, NewAudit};
 pub use events::NewEvent;
 pub use jobs::{Job, NewJob, Role, RulesByLabel};
 pub use objects::Attributes;

@@ -13,6 +13,7 @@ mod killed;
 mod killed_verbs;
 mod life;
 mod metrics;
+mod policy;
 mod power;
 mod probe;
 mod remote;

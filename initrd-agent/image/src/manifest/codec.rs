@@ -186,7 +186,7 @@ fn open_stream(bytes: &[u8]) -> Result<(Plain<'_>, u64), ManifestError> {
     Ok((decoder.single_frame().take(len + 1), len))
 }
 
-fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ManifestError> {
     let (mut decoder, len) = open_stream(bytes)?;
     let mut plain = Vec::new();
     decoder.read_to_end(&mut plain).map_err(ManifestError::Compression)?;

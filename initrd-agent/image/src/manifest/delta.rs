@@ -13,7 +13,7 @@ use std::io::Read as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{LEVEL, MAX_PLAIN_BYTES, from_json, to_json};
+use super::codec::{LEVEL, MAX_PLAIN_BYTES, from_json, to_json, unpack as unpack_manifest};
 use super::{Chunk, Frame, Header, Manifest, ManifestError, Pack};
 use crate::entry::{Content, Entry, EntryKind};
 use crate::id::ManifestDigest;
@@ -184,6 +184,14 @@ impl Manifest {
     #[must_use]
     pub fn digest(&self) -> ManifestDigest {
         ManifestDigest::of(&self.plain())
+    }
+
+    /// The digest of the manifest in unsigned bytes, which are not checked further.
+    ///
+    /// # Errors
+    /// The bytes cannot be unpacked.
+    pub fn digest_of(unsigned: &[u8]) -> Result<ManifestDigest, ManifestError> {
+        unpack_manifest(unsigned).map(|plain| ManifestDigest::of(&plain))
     }
 
     /// This manifest as its difference from `base`, for [`Manifest::from_delta`].
