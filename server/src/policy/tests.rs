@@ -88,14 +88,14 @@ fn parameters_and_hosts_are_conditions() {
 
 #[test]
 fn what_cannot_be_read_allows_nothing_and_denies() {
-    for broken in ["parameters=(", "noderange=n[", "rule=alow"] {
+    for broken in ["parameters=(", "noderange=n[", "rule=perhaps"] {
         let allow =
             if broken.starts_with("rule") { broken.to_owned() } else { format!("{broken} rule=allow") };
         assert!(
             !allowed(&decide(&rules(&format!("1: {allow}")), "anna", "rpower on", Some(&["n1"]))),
             "{allow}"
         );
-        let deny = format!("1: {broken} rule=deny\n2: rule=allow").replace("rule=alow ", "");
+        let deny = format!("1: {broken} rule=deny\n2: rule=allow").replace("rule=perhaps ", "");
         assert!(!allowed(&decide(&rules(&deny), "anna", "rpower on", Some(&["n1"]))), "{deny}");
     }
     assert!(!allowed(&decide(&rules("1: time=monday rule=allow"), "anna", "rpower on", None)));
