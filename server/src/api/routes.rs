@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::describe::{Described, Operation};
@@ -28,8 +29,9 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new() -> Self {
-        let settings =
-            SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+        let settings = SchemaSettings::draft2020_12()
+            .with(|settings| settings.definitions_path = "/components/schemas".into())
+            .with_transform(RecursiveTransform(without_links));
         Self { router: Router::new(), paths: Map::new(), schemas: settings.into_generator() }
     }
 
@@ -79,5 +81,39 @@ impl Routes {
         });
         let document = Arc::new(document);
         self.router.route(DOCUMENT, get(async move |_actor: Actor| Json(document)))
+    }
+}
+
+/// Descriptions are the comments of the code, where types are links: [`crate::wire::power::NodeAnswer`] is
+/// `NodeAnswer` to people who do not have it.
+fn without_links(schema: &mut Schema) {
+    let Some(Value::String(text)) = schema.get_mut("description") else { return };
+    let mut plain = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, (link, after))) =
+        rest.split_once("[`").and_then(|(before, link)| Some((before, link.split_once("`]")?)))
+    {
+        let name = link.rsplit("::").next().unwrap_or(link);
+        plain.push_str(&format!("{before}`{name}`"));
+        rest = after;
+    }
+    *text = plain + rest;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_the_code_are_names_in_the_document() {
+        for (comment, text) in [
+            ("Answers lines of [`super::power::NodeAnswer`].", "Answers lines of `NodeAnswer`."),
+            ("[`RunLine`] or [`a::B`]: [x] `y`", "`RunLine` or `B`: [x] `y`"),
+            ("never [`closed", "never [`closed"),
+        ] {
+            let mut schema = schemars::json_schema!({ "description": comment });
+            without_links(&mut schema);
+            assert_eq!(schema.get("description"), Some(&Value::from(text)));
+        }
     }
 }

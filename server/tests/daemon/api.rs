@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::site::{Answer, Site};
 use serde_json::{Value, json};
@@ -90,6 +92,7 @@ fn the_document_has_every_call_with_what_it_takes_and_answers() {
     for reference in found {
         assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
     }
+    assert!(!document.to_string().contains("[`"), "links that lead nowhere");
     let parameters = &document["paths"]["/api/v1/objects/{type}"]["get"]["parameters"];
     assert_eq!(parameters[1]["name"], "names");
     assert_eq!(parameters[1]["schema"]["type"], "string");
@@ -140,4 +143,24 @@ fn server_sent_events_are_resumed_without_a_gap_and_end_with_the_server() {
     assert!(site.stop(), "{}", site.log());
     assert!(events.next().is_none());
     assert!(curl.wait().unwrap().success(), "the stream ends in good order");
+}
+
+#[test]
+fn readers_of_events_that_vanish_leave_nothing_behind() {
+    let site = Site::started();
+    site.define("node", "n1", &[]);
+    let mut readers: Vec<_> = (0..20).map(|_| follow(&site, "?nodes=n1", None)).collect();
+    for (_, events) in &mut readers {
+        assert_eq!(events.next().unwrap().1["node"], "n1");
+    }
+    let without = site.sockets() - readers.len();
+    for (mut curl, _) in readers {
+        curl.kill().unwrap();
+        curl.wait().unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while site.sockets() > without {
+        assert!(Instant::now() < deadline, "{} sockets are open, {without} are its own", site.sockets());
+        thread::yield_now();
+    }
 }

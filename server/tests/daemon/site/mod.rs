@@ -126,6 +126,15 @@ impl Site {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// How many sockets the server has open.
+    pub(crate) fn sockets(&self) -> usize {
+        let pid = self.daemon.as_ref().expect("it is running").id();
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        // One that was closed just now has no target any more.
+        let targets = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// Ends the server as a power cut would, as far as a process can tell.
     pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("it is running");
