@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::site::{SERVER, Site};
+use crate::site::{SERVER, Site, ports};
 
 /// The value of a sample.
 fn value(metrics: &str, sample: &str) -> u64 {
@@ -13,7 +13,7 @@ fn value(metrics: &str, sample: &str) -> u64 {
 #[test]
 fn metrics_count_what_was_done_and_name_nobody() {
     let mut site = Site::new();
-    let port = std::net::TcpListener::bind((SERVER, 0)).unwrap().local_addr().unwrap().port();
+    let [port] = ports::free();
     let tftp = format!("tftp_port = {}", site.tftp);
     site.configure(&tftp, &format!("{tftp}\nmetrics = '{SERVER}:{port}'"));
     site.start();

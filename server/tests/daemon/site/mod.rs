@@ -2,7 +2,7 @@
 
 mod golden;
 mod http;
-mod ports;
+pub(crate) mod ports;
 
 use std::fs;
 use std::io::Read as _;
