@@ -408,7 +408,10 @@ const EVENTS_EXAMPLES: &str = "\
 Examples:
   sysclone events
   sysclone events rack1 --follow
-  sysclone events --after 120 --json";
+  sysclone events --after 120 --json
+As server-sent events, for programs:
+  curl -N -H 'Accept: text/event-stream' --unix-socket /run/sysclone/api.sock http://localhost/api/v1/events
+What else they can ask is in http://localhost/api/v1/openapi.json of that socket, counts for Prometheus in /metrics.";
 
 const WATCH_EXAMPLES: &str = "\
 Examples:
