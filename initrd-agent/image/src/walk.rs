@@ -1,9 +1,11 @@
 //! Finds every name of a tree. Regular files are only looked at, not opened: whoever reads them reads their
-//! attributes too.
+//! attributes too. Several threads list directories; what they found is put in order afterwards.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, major, minor, openat, readlinkat};
 use rustix::io::Errno;
@@ -59,25 +61,148 @@ pub(crate) struct Scope<'a> {
     /// Paths (without leading slash) of the mount points to descend into; the root itself need not be among them.
     pub mount_points: HashSet<Vec<u8>>,
     pub excludes: &'a Excludes,
+    /// How many directories are listed at a time.
+    pub threads: usize,
 }
 
 /// Walks the tree.
 pub(crate) fn walk(scope: &Scope<'_>) -> Result<Walked, CaptureError> {
-    let mut walker = Walker {
-        scope,
-        directories: Directories::new(scope.root),
-        xattrs: XattrReader::new(),
-        inodes: HashMap::new(),
-        found: Walked::default(),
-        pending: Vec::new(),
-    };
     let status = Status::of(scope.root).map_err(failed("status", b""))?;
-    walker.push(Vec::new(), status, NodeKind::Directory);
-    walker.pending.push(0);
-    while let Some(directory) = walker.pending.pop() {
-        walker.directory(directory)?;
+    let work = Work::default();
+    work.state().add(Vec::new());
+    thread::scope(|threads| {
+        let lister = || Lister::new(scope).run(&work);
+        let running: Vec<_> = (0..scope.threads.max(1)).map(|_| threads.spawn(lister)).collect();
+        running.into_iter().try_for_each(|thread| thread.join().map_err(|_| CaptureError::Stopped))
+    })?;
+    let State { listings, failure, .. } = work.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(put_in_order(status, listings)),
     }
-    Ok(walker.found)
+}
+
+/// One name of a directory, as it was seen there.
+struct Name {
+    path: Vec<u8>,
+    status: Status,
+    kind: NodeKind,
+    xattrs: Vec<Xattr>,
+    /// Number of its listing, when it is a directory to be read.
+    listing: Option<usize>,
+}
+
+/// What is in a directory, and the directory itself as it was then; nothing when it has vanished.
+#[derive(Default)]
+struct Listing {
+    itself: Option<(Status, Vec<Xattr>, InodeFlags)>,
+    /// Sorted by their bytes.
+    names: Vec<Name>,
+    skipped: Vec<Notice>,
+}
+
+/// Nodes in the order of the walk: the names of a directory together, then what is in its directories.
+fn put_in_order(status: Status, mut listings: Vec<Option<Listing>>) -> Walked {
+    let mut found = Walked::default();
+    // First node of each inode that has several names.
+    let mut inodes: HashMap<(u64, u64), usize> = HashMap::new();
+    let node = |path, status, kind, xattrs| Node { path, status, kind, xattrs, flags: InodeFlags::default() };
+    found.nodes.push(node(Vec::new(), status, NodeKind::Directory, Vec::new()));
+    let mut pending = vec![(0, 0)];
+    while let Some((directory, number)) = pending.pop() {
+        let Listing { itself, names, skipped } = listings[number].take().unwrap_or_default();
+        let Some((status, xattrs, flags)) = itself else {
+            found.nodes[directory].kind = NodeKind::Gone;
+            continue;
+        };
+        let before = &mut found.nodes[directory];
+        (before.status, before.xattrs, before.flags) = (status, xattrs, flags);
+        found.skipped.extend(skipped);
+        let first_below = pending.len();
+        for Name { path, status, kind, xattrs, listing } in names {
+            let index = found.nodes.len();
+            if let Some(listing) = listing {
+                pending.push((index, listing));
+            }
+            let linked = kind != NodeKind::Directory && status.links > 1;
+            let first =
+                *if linked { inodes.entry((status.device, status.inode)).or_insert(index) } else { &index };
+            found.nodes.push(if first == index {
+                node(path, status, kind, xattrs)
+            } else {
+                node(path, status, NodeKind::HardLink(first), Vec::new())
+            });
+        }
+        pending[first_below..].reverse();
+    }
+    found
+}
+
+/// Directories to be listed, and what was listed.
+#[derive(Default)]
+struct Work {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Paths by the number of their listing; the next is the last.
+    pending: Vec<(usize, Vec<u8>)>,
+    /// Threads that list one, and may find more.
+    busy: usize,
+    listings: Vec<Option<Listing>>,
+    failure: Option<CaptureError>,
+}
+
+impl Work {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked ends the walk when it is joined.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next directory; none when all is done.
+    fn next(&self) -> Option<(usize, Vec<u8>)> {
+        let mut state = self.state();
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(next) = state.pending.pop() {
+                state.busy += 1;
+                return Some(next);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, number: usize, listed: Result<Listing, CaptureError>) {
+        let mut state = self.state();
+        state.busy -= 1;
+        match listed {
+            Ok(mut listing) => {
+                for name in listing.names.iter_mut().rev().filter(|name| name.listing.is_some()) {
+                    name.listing = Some(state.add(name.path.clone()));
+                }
+                state.listings[number] = Some(listing);
+            }
+            Err(error) => state.failure = Some(error),
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    /// Notes a directory to be listed; answers its number.
+    fn add(&mut self, path: Vec<u8>) -> usize {
+        self.listings.push(None);
+        self.pending.push((self.listings.len() - 1, path));
+        self.listings.len() - 1
+    }
 }
 
 fn failed(what: &'static str, path: &[u8]) -> impl Fn(io::Error) -> CaptureError {
@@ -101,51 +226,57 @@ fn is_foreign(error: &io::Error) -> bool {
     )
 }
 
-struct Walker<'a> {
+/// Lists directories, one after the other.
+struct Lister<'a> {
     scope: &'a Scope<'a>,
     directories: Directories<'a>,
     xattrs: XattrReader,
-    /// First node of each inode that has several names.
-    inodes: HashMap<(u64, u64), usize>,
-    found: Walked,
-    /// Directories to read, by node; the next is the last.
-    pending: Vec<usize>,
+    skipped: Vec<Notice>,
 }
 
-impl Walker<'_> {
-    fn push(&mut self, path: Vec<u8>, status: Status, kind: NodeKind) -> usize {
-        let node = Node { path, status, kind, xattrs: Vec::new(), flags: InodeFlags::default() };
-        self.found.nodes.push(node);
-        self.found.nodes.len() - 1
+impl<'a> Lister<'a> {
+    fn new(scope: &'a Scope<'a>) -> Self {
+        let directories = Directories::new(scope.root);
+        Self { scope, directories, xattrs: XattrReader::new(), skipped: Vec::new() }
+    }
+
+    fn run(mut self, work: &Work) {
+        /// Lets the others end when this thread panics; they would wait for what it finds.
+        struct Guard<'w>(&'w Work);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                if thread::panicking() {
+                    self.0.state().failure.get_or_insert(CaptureError::Stopped);
+                    self.0.changed.notify_all();
+                }
+            }
+        }
+        let _guard = Guard(work);
+        while let Some((number, path)) = work.next() {
+            work.done(number, self.directory(&path));
+        }
     }
 
     fn skip(&mut self, path: Vec<u8>, reason: &str) {
-        self.found.skipped.push(Notice { path, reason: reason.to_owned() });
+        self.skipped.push(Notice { path, reason: reason.to_owned() });
     }
 
-    fn directory(&mut self, index: usize) -> Result<(), CaptureError> {
-        let path = self.found.nodes[index].path.clone();
-        let fd = match self.open_directory(&path) {
-            Err(error) if is_gone(&error) && index != 0 => {
-                self.found.nodes[index].kind = NodeKind::Gone;
-                return Ok(());
-            }
-            other => other.map_err(failed("names", &path))?,
+    fn directory(&mut self, path: &[u8]) -> Result<Listing, CaptureError> {
+        let fd = match self.open_directory(path) {
+            Err(error) if is_gone(&error) && !path.is_empty() => return Ok(Listing::default()),
+            other => other.map_err(failed("names", path))?,
         };
-        let node = &mut self.found.nodes[index];
-        node.status = Status::of(fd.as_fd()).map_err(failed("status", &path))?;
-        node.xattrs = self.xattrs.of_file(fd.as_fd()).map_err(failed("attributes", &path))?;
-        node.flags = read_flags(fd.as_fd()).map_err(failed("flags", &path))?;
-        let device = node.status.device;
-        let mut found_directories = Vec::new();
-        for name in names(&fd).map_err(failed("names", &path))? {
-            let child = join(&path, &name);
-            if let Some(directory) = self.name((fd.as_fd(), device), &name, child)? {
-                found_directories.push(directory);
-            }
+        let status = Status::of(fd.as_fd()).map_err(failed("status", path))?;
+        let xattrs = self.xattrs.of_file(fd.as_fd()).map_err(failed("attributes", path))?;
+        let flags = read_flags(fd.as_fd()).map_err(failed("flags", path))?;
+        let device = status.device;
+        let mut found = Vec::new();
+        for name in names(&fd).map_err(failed("names", path))? {
+            let child = join(path, &name);
+            found.extend(self.name((fd.as_fd(), device), &name, child)?);
         }
-        self.pending.extend(found_directories.into_iter().rev());
-        Ok(())
+        let skipped = std::mem::take(&mut self.skipped);
+        Ok(Listing { itself: Some((status, xattrs, flags)), names: found, skipped })
     }
 
     fn open_directory(&mut self, path: &[u8]) -> io::Result<OwnedFd> {
@@ -156,13 +287,13 @@ impl Walker<'_> {
         }
     }
 
-    /// Notes one name; answers its node when it is a directory to be read.
+    /// Looks at one name; none when it is not to be captured.
     fn name(
         &mut self,
         (parent, device): (BorrowedFd<'_>, u64),
         name: &[u8],
         path: Vec<u8>,
-    ) -> Result<Option<usize>, CaptureError> {
+    ) -> Result<Option<Name>, CaptureError> {
         let status = match Status::at(parent, name) {
             Err(error) if is_gone(&error) => return Ok(None),
             Err(error) if is_foreign(&error) => {
@@ -176,28 +307,14 @@ impl Walker<'_> {
             return Ok(None);
         }
         if file_type == FileType::Directory {
-            let descend = self.is_in_scope((parent, device), name, (&path, &status));
-            let index = self.push(path, status, NodeKind::Directory);
-            return Ok(descend.then_some(index));
-        }
-        let links = status.links > 1;
-        if links && let Some(first) = self.inodes.get(&(status.device, status.inode)) {
-            let kind = NodeKind::HardLink(*first);
-            self.push(path, status, kind);
-            return Ok(None);
+            // Its number comes when it is noted.
+            let listing = self.is_in_scope((parent, device), name, (&path, &status)).then_some(0);
+            return Ok(Some(Name { path, status, kind: NodeKind::Directory, xattrs: Vec::new(), listing }));
         }
         match self.kind(parent, name, (&path, &status)) {
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(failed("attributes", &path)(error)),
-            Ok(None) => Ok(None),
-            Ok(Some((kind, xattrs))) => {
-                let index = self.push(path, status, kind);
-                self.found.nodes[index].xattrs = xattrs;
-                if links {
-                    self.inodes.insert((status.device, status.inode), index);
-                }
-                Ok(None)
-            }
+            Ok(kind) => Ok(kind.map(|(kind, xattrs)| Name { path, status, kind, xattrs, listing: None })),
         }
     }
 

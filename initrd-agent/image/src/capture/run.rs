@@ -41,11 +41,19 @@ pub fn capture(
     })?;
     let excludes = Excludes::for_capture(&job.options.excludes)?;
     let mount_points = mount_points(&job.options.mount_points, root.as_fd())?;
-    let mut walked = walk(&Scope { root: root.as_fd(), mount_points, excludes: &excludes })?;
+    let threads = job.options.threads;
+    let scope = Scope { root: root.as_fd(), mount_points, excludes: &excludes, threads };
+    let (walked, before) = std::thread::scope(|threads| {
+        let walking = threads.spawn(|| walk(&scope));
+        // Meanwhile: with nothing changed, this is a good part of a capture.
+        let tables = tables_before(&job);
+        let unchanged = job.parent.map(Unchanged::new).unwrap_or_default();
+        (walking.join(), tables.map(|tables| (tables, unchanged)))
+    });
+    let mut walked = walked.map_err(|_| CaptureError::Stopped)??;
     let mut reading = Reading { options: &job.options, root: root.as_fd(), progress };
     let (contents, tables) = {
-        let tables = tables_before(&job)?;
-        let unchanged = job.parent.map(Unchanged::new).unwrap_or_default();
+        let (tables, unchanged) = before?;
         reading.read(&mut walked.nodes, (tables, &unchanged), sink)?
     };
     let inconsistent = inconsistent(&walked.nodes, &contents);
