@@ -296,3 +296,77 @@ fn a_capture_without_an_address_says_what_to_do() {
     assert!(said.starts_with("1\n") && said.contains("Error: "), "{said}");
     assert_eq!(daemon.cli("lsdef -t osimage"), "0\nCould not find any object definitions to display.\n");
 }
+
+#[test]
+fn objects_are_selected_by_what_they_have() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n[1-3] groups=all mgt=ipmi");
+    daemon.cli("mkdef n4 groups=all mgt=kvm");
+    assert_eq!(
+        daemon.cli("chdef -t node -w mgt==ipmi -w groups=~all netboot=pxe -V"),
+        "0\nThe database was updated for the following objects:\nn1\nn2\nn3\n3 object definitions have been created \
+         or modified.\n"
+    );
+    assert_eq!(daemon.cli("lsdef n4 -i netboot"), "0\nObject name: n4\n    netboot=\n");
+    assert_eq!(
+        daemon.cli("chdef n1,n4 -w mgt!=ipmi netboot=grub2"),
+        "0\n1 object definitions have been created or modified.\n"
+    );
+    assert!(daemon.cli("chdef n9 -w mgt==ipmi a=b").contains("Could not find an object named 'n9'"));
+    assert_eq!(
+        daemon.cli("chdef -t node -w mgt==hmc a=b"),
+        "0\nNo object fits the conditions; nothing was changed.\n"
+    );
+    assert!(daemon.cli("mkdef n9 -w mgt==ipmi a=b").contains("mkdef takes -w together with -d only"));
+    assert!(daemon.cli("chdef -w mgt a=b").starts_with("2\n"), "half a condition");
+    assert_eq!(daemon.cli("rmdef -t node -w netboot==pxe"), "0\n3 object definitions have been removed.\n");
+    assert_eq!(daemon.cli("lsdef"), "0\nn4  (node)\n");
+}
+
+#[test]
+fn definitions_begin_with_a_template() {
+    let daemon = Daemon::start();
+    let listed = daemon.cli("lsdef --template");
+    assert!(
+        listed.contains("x86_64-ipmi-template (node)") && listed.contains("operator-template (policy)"),
+        "{listed}"
+    );
+    assert!(daemon.cli("lsdef --template x86_64-kvm-template").contains("vmhost=REQUIRED"));
+    assert_eq!(
+        daemon.cli("mkdef --template x86_64-ipmi-template n1 ip=10.0.0.1"),
+        "2\nError: The template 'x86_64-ipmi-template' needs these attributes: bmc,mac\n"
+    );
+    let made = "0\n1 object definitions have been created or modified.\n";
+    let given = "ip=10.0.0.1 mac=52:54:00:00:00:01 bmc=10.1.0.1 groups=rack1";
+    assert_eq!(daemon.cli(&format!("mkdef --template x86_64-ipmi-template n1 {given}")), made);
+    assert_eq!(daemon.cli("mkdef --template n1 n2 ip=10.0.0.2 mac=52:54:00:00:00:02"), made);
+    let second = daemon.cli("lsdef n2");
+    for attribute in ["arch=x86_64", "bmc=10.1.0.1", "groups=rack1", "ip=10.0.0.2", "mgt=ipmi"] {
+        assert!(second.contains(attribute), "{attribute}: {second}");
+    }
+    assert!(
+        daemon
+            .cli("mkdef --template none n3 a=b")
+            .contains("a template or an object named 'none' of type 'node'")
+    );
+}
+
+#[test]
+fn a_stanza_file_brings_back_what_was_written() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef -t group -o compute mgt=ipmi bmc=/\\z/-bmc/");
+    daemon.cli("mkdef n1,n2 groups=compute,all ip=10.0.0.1");
+    daemon.cli("mkdef n1 -f groups=compute,all ip=10.0.0.1 arch=x86_64");
+    daemon.cli("mkdef -t policy -o 5 name=anna rule=allow");
+    assert!(daemon.cli("lsdef n1").contains("bmc=n1-bmc"), "shown as it comes to");
+    let written = daemon.cli("lsdef -a -l -z");
+    assert!(
+        !written.contains("n1-bmc") && written.contains("bmc=/\\z/-bmc/"),
+        "kept as it was said: {written}"
+    );
+    let other = Daemon::start();
+    let taken = other.cli_with("mkdef -z", written.strip_prefix("0\n").unwrap());
+    assert!(taken.starts_with("0\n"), "{taken}");
+    assert_eq!(other.cli("lsdef -a -l -z"), written);
+    assert!(other.cli("lsdef n1").contains("bmc=n1-bmc"));
+}

@@ -91,6 +91,9 @@ struct ObjectsQuery {
     /// Whether passwords are to be shown, which is put on record.
     #[serde(default)]
     secrets: bool,
+    /// Whether only what nodes have themselves is wanted, not what their groups give them.
+    #[serde(default)]
+    own: bool,
 }
 
 async fn objects(
@@ -107,7 +110,9 @@ async fn objects(
     permit(&app, &actor, act).await?;
     let mut objects = app.db.objects(kind, names.as_deref()).await?;
     if kind == ObjectType::Node {
-        Inherited::new(&app.db.objects(ObjectType::Group, None).await?).add_to(&mut objects);
+        if !query.own {
+            Inherited::new(&app.db.objects(ObjectType::Group, None).await?).add_to(&mut objects);
+        }
         deploy::node_views(&app, &mut objects).await?;
     }
     secrets::show_or_mask(&app, (kind, &mut objects), query.secrets, &actor).await?;

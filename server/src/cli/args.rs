@@ -174,6 +174,9 @@ pub(super) struct Mkdef {
     /// Replace definitions that exist
     #[arg(short, long)]
     pub(super) force: bool,
+    /// Begin with the attributes of a template or of an object that exists; lsdef --template lists templates
+    #[arg(long, value_name = "NAME", conflicts_with = "stanza")]
+    pub(super) template: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -196,8 +199,9 @@ pub(super) struct Define {
     /// A group of all nodes for which the conditions of -w hold, at any time
     #[arg(short, long, requires = "conditions")]
     pub(super) dynamic: bool,
-    /// What nodes of a dynamic group have: attr==value, attr!=value, attr=~regex, attr!~regex
-    #[arg(short = 'w', value_name = "CONDITION", requires = "dynamic")]
+    /// What objects must have to be changed, and with -d nodes of a dynamic group: attr==value, attr!=value,
+    /// attr=~regex, attr!~regex
+    #[arg(short = 'w', value_name = "CONDITION", conflicts_with = "stanza")]
     pub(super) conditions: Vec<String>,
     /// Read definitions from standard input, as lsdef -z prints them
     #[arg(short = 'z', long, conflicts_with_all = ["plus", "minus", "objects", "words"])]
@@ -247,6 +251,10 @@ pub(super) struct Lsdef {
     /// Only objects for which this holds: attr==value, attr!=value, attr=~regex, attr!~regex
     #[arg(short = 'w', value_name = "CONDITION")]
     pub(super) conditions: Vec<String>,
+    /// List the templates of mkdef, or show one
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "",
+          conflicts_with_all = ["all", "kind", "objects", "words", "conditions"])]
+    pub(super) template: Option<String>,
     /// Noderange or object names
     #[arg(value_name = "NAMES")]
     pub(super) words: Vec<String>,
@@ -258,6 +266,9 @@ pub(super) struct Lsdef {
 pub(super) struct Rmdef {
     #[command(flatten)]
     pub(super) names: Names,
+    /// Only objects for which this holds: attr==value, attr!=value, attr=~regex, attr!~regex
+    #[arg(short = 'w', value_name = "CONDITION")]
+    pub(super) conditions: Vec<String>,
     /// Noderange or object names
     #[arg(value_name = "NAMES")]
     pub(super) words: Vec<String>,
@@ -358,6 +369,8 @@ Examples:
   mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0 gateway=10.77.0.1
   mkdef -t group -o compute ip='|\\D+(\\d+)|10.77.1.($1+0)|' bmc='/\\z/-bmc/'   (computed from the nodes' names)
   mkdef -t group -o ipmis -d -w mgt==ipmi -w arch==x86_64
+  mkdef --template x86_64-ipmi-template n6 ip=10.77.0.16 mac=52:54:00:00:00:06 bmc=10.78.0.16
+  mkdef --template n5 n7 ip=10.77.0.17 mac=52:54:00:00:00:07        as n5, but for these
   mkdef -z < everything.stanza           what lsdef -a -l -z printed, here or in xCAT";
 
 const CHDEF_EXAMPLES: &str = "\

@@ -27,6 +27,7 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 pub(super) struct Client {
     socket: PathBuf,
     secrets: bool,
+    own: bool,
 }
 
 /// Why the daemon cannot be reached, and what to do about it.
@@ -45,7 +46,7 @@ pub(super) struct Refused {
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), secrets: false }
+        Self { socket: socket.to_owned(), secrets: false, own: false }
     }
 
     /// Whether definitions are wanted with their passwords, which the daemon puts on record.
@@ -53,9 +54,14 @@ impl Client {
         Self { secrets, ..self }
     }
 
-    /// What asks for passwords in the query of a URL.
-    pub(super) fn secrets_query(&self) -> &'static str {
-        if self.secrets { "secrets=true" } else { "" }
+    /// Whether nodes are wanted without what their groups give them.
+    pub(super) fn with_own(self, own: bool) -> Self {
+        Self { own, ..self }
+    }
+
+    /// What the query of a URL says of that.
+    pub(super) fn objects_query(&self) -> String {
+        format!("secrets={}&own={}", self.secrets, self.own)
     }
 
     /// Asks for a document.

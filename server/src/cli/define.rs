@@ -7,7 +7,7 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::objects::{self, Typed};
 use super::stanza::Stanzas;
-use super::words;
+use super::{templates, words};
 use crate::wire::{AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome};
 
 /// What the daemon says of an object that did not exist before.
@@ -16,30 +16,51 @@ const CREATED: &str = "created";
 /// Makes definitions.
 pub(super) async fn make(args: &Mkdef, console: &mut Console) -> anyhow::Result<Exit> {
     let action = if args.force { ChangeAction::Replace } else { ChangeAction::Create };
-    run(&args.define, action, console).await
+    if !args.define.dynamic && !args.define.conditions.is_empty() {
+        return Err(Usage("mkdef takes -w together with -d only".to_owned()).into());
+    }
+    run(&args.define, (action, args.template.as_deref()), console).await
 }
 
 /// Changes definitions; those that do not exist are made.
 pub(super) async fn change(args: &Chdef, console: &mut Console) -> anyhow::Result<Exit> {
-    run(&args.define, ChangeAction::Change, console).await
+    run(&args.define, (ChangeAction::Change, None), console).await
 }
 
-async fn run(args: &Define, action: ChangeAction, console: &mut Console) -> anyhow::Result<Exit> {
+async fn run(
+    args: &Define,
+    (action, template): (ChangeAction, Option<&str>),
+    console: &mut Console,
+) -> anyhow::Result<Exit> {
     if args.stanza {
         return from_stanzas(args, action, console).await;
     }
     let kind = words::one_type(args.names.kind.as_deref())?;
     let words = words::split(&args.words, plain_action(args))?;
-    let text = objects::required(kind, args.names.objects.as_ref(), words.names)?;
+    let text = words::one_of(args.names.objects.as_ref(), words.names)?;
+    let selecting = if args.dynamic { &[][..] } else { &args.conditions };
+    if selecting.is_empty() {
+        objects::required(kind, None, text.clone())?;
+    }
+    let client = Client::new(&args.common.socket);
     let mut attributes = words.attributes;
     attributes.extend(dynamic(args, kind)?);
+    if let Some(template) = template {
+        attributes.extend(templates::attributes(&client, (kind, template), &attributes).await?);
+    }
     if attributes.is_empty() {
         let reason = "No object definitions have been created or modified: no attributes were specified.";
         return Err(Usage(reason.to_owned()).into());
     }
-    let client = Client::new(&args.common.socket);
-    let Typed { mut names, unknown } = objects::typed(&client, kind, &text).await?;
+    let Typed { mut names, unknown } = objects::chosen(&client, kind, (text, selecting)).await?;
+    if let Some(name) = unknown.first().filter(|_| !selecting.is_empty()) {
+        return Err(Usage(objects::no_such(name, kind)).into());
+    }
     names.extend(unknown);
+    if names.is_empty() {
+        console.note("No object fits the conditions; nothing was changed.\n")?;
+        return Ok(Exit::Done);
+    }
     let request = ChangeRequest { action, kind, names, attributes };
     let outcomes: Vec<Outcome> = client.post("/api/v1/objects", &request).await?;
     if args.common.json {

@@ -5,15 +5,17 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::objects::{self, Object, Typed, no_such};
 use super::render::{Form, render};
-use super::words;
-use crate::define::schema;
+use super::{templates, words};
 use crate::noderange::Select;
 use crate::wire::{AttributeAction, ObjectType};
 
 /// Lists definitions.
 pub(super) async fn run(args: &Lsdef, console: &mut Console) -> anyhow::Result<Exit> {
+    if let Some(template) = &args.template {
+        return templates::show(template, &args.common, console);
+    }
     let asked = Asked::read(args)?;
-    let client = Client::new(&args.common.socket).with_secrets(args.secrets);
+    let client = Client::new(&args.common.socket).with_secrets(args.secrets).with_own(args.stanza);
     let (mut found, missing) = match &asked.names {
         None => (every(&client, &asked.kinds).await?, Vec::new()),
         Some(names) => these(&client, &asked.kinds, names).await?,
@@ -21,7 +23,7 @@ pub(super) async fn run(args: &Lsdef, console: &mut Console) -> anyhow::Result<E
     for text in &missing {
         console.error(text)?;
     }
-    found.retain(|object| asked.conditions.iter().all(|condition| holds(condition, object)));
+    found.retain(|object| objects::fits(&asked.conditions, object));
     let exit = Exit::failed_if(!missing.is_empty());
     if args.common.json {
         return console.json(&narrowed(found, &asked.wanted)).map(|()| exit);
@@ -55,11 +57,7 @@ impl Asked {
         let wanted = args.attributes.as_deref().unwrap_or_default();
         let wanted: Vec<String> =
             wanted.split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
-        let conditions = args
-            .conditions
-            .iter()
-            .map(|text| text.parse().map_err(|e: crate::noderange::RangeError| Usage(e.to_string())))
-            .collect::<Result<_, _>>()?;
+        let conditions = objects::conditions(&args.conditions)?;
         let form = Self::form(args, names.is_some(), kinds.len() > 1);
         Ok(Self { kinds, names, wanted, conditions, form })
     }
@@ -99,12 +97,6 @@ async fn these(
         found.extend(objects);
     }
     Ok((found, missing))
-}
-
-fn holds(condition: &Select, object: &Object) -> bool {
-    let kind = ObjectType::of_word(object.kind).expect("objects have types");
-    let value = schema::value(kind, &condition.attribute, (&object.name, &object.attributes));
-    condition.accepts(value.unwrap_or_default())
 }
 
 fn narrowed(mut objects: Vec<Object>, wanted: &[String]) -> Vec<Object> {

@@ -28,6 +28,7 @@ mod stanza;
 mod status;
 mod tables;
 mod targets;
+mod templates;
 mod watch;
 mod words;
 

@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::{targets, words};
+use crate::define::schema;
+use crate::noderange::{RangeError, Select};
 use crate::wire::{ObjectType, Objects, Outcome};
 
 /// One definition.
@@ -23,7 +25,7 @@ pub(super) struct Object {
 
 /// All definitions of a type.
 pub(super) async fn all(client: &Client, kind: ObjectType) -> anyhow::Result<Vec<Object>> {
-    let path = format!("/api/v1/objects/{}?{}", kind.word(), client.secrets_query());
+    let path = format!("/api/v1/objects/{}?{}", kind.word(), client.objects_query());
     Ok(objects(client.get(&path).await?, kind).collect())
 }
 
@@ -35,7 +37,7 @@ pub(super) async fn named(
 ) -> anyhow::Result<Vec<Object>> {
     let mut found = Vec::new();
     for batch in targets::batches(names) {
-        let path = format!("/api/v1/objects/{}?names={batch}&{}", kind.word(), client.secrets_query());
+        let path = format!("/api/v1/objects/{}?names={batch}&{}", kind.word(), client.objects_query());
         found.extend(objects(client.get(&path).await?, kind));
     }
     Ok(found)
@@ -110,6 +112,45 @@ pub(super) fn show_json(outcomes: &[Outcome], console: &mut Console) -> anyhow::
         .collect();
     console.json(&shown)?;
     Ok(Exit::failed_if(outcomes.iter().any(|outcome| outcome.result.is_err())))
+}
+
+/// Conditions as they were typed.
+///
+/// # Errors
+/// One is none.
+pub(super) fn conditions(texts: &[String]) -> Result<Vec<Select>, Usage> {
+    texts.iter().map(|text| text.parse().map_err(|error: RangeError| Usage(error.to_string()))).collect()
+}
+
+/// Whether all conditions hold.
+pub(super) fn fits(conditions: &[Select], object: &Object) -> bool {
+    let kind = ObjectType::of_word(object.kind).expect("objects have types");
+    let value = |attr: &str| schema::value(kind, attr, (&object.name, &object.attributes));
+    conditions.iter().all(|condition| condition.accepts(value(&condition.attribute).unwrap_or_default()))
+}
+
+/// The objects that a change is for: those named, or all of a type, as far as the conditions hold.
+///
+/// # Errors
+/// Nothing is named and there is no condition, or the daemon did not answer.
+pub(super) async fn chosen(
+    client: &Client,
+    kind: ObjectType,
+    (text, conditions): (Option<String>, &[String]),
+) -> anyhow::Result<Typed> {
+    if conditions.is_empty() {
+        return typed(client, kind, &required(kind, None, text)?).await;
+    }
+    let conditions = self::conditions(conditions)?;
+    let (candidates, unknown) = match text {
+        None => (all(client, kind).await?, Vec::new()),
+        Some(text) => {
+            let Typed { names, unknown } = typed(client, kind, &text).await?;
+            (named(client, kind, &names).await?, unknown)
+        }
+    };
+    let fitting = candidates.into_iter().filter(|object| fits(&conditions, object));
+    Ok(Typed { names: fitting.map(|object| object.name).collect(), unknown })
 }
 
 /// The text for a name that no object has.

@@ -15,9 +15,9 @@ pub(super) async fn run(args: &Rmdef, console: &mut Console) -> anyhow::Result<E
         let reason = format!("rmdef takes no attributes; '{}' is one.", change.name);
         return Err(Usage(reason).into());
     }
-    let text = objects::required(kind, args.names.objects.as_ref(), words.names)?;
+    let text = words::one_of(args.names.objects.as_ref(), words.names)?;
     let client = Client::new(&args.common.socket);
-    let Typed { names, unknown } = objects::typed(&client, kind, &text).await?;
+    let Typed { names, unknown } = objects::chosen(&client, kind, (text, &args.conditions)).await?;
     let mut outcomes: Vec<Outcome> = if names.is_empty() {
         Vec::new()
     } else {
