@@ -13,7 +13,7 @@ from servers import Site
 from table import render
 import tree
 
-PROGRAMS = ["rsync", "casync", "zstd", "tar", "busybox", "mkfs.ext4", "ip", "unshare"]
+PROGRAMS = ["rsync", "casync", "zstd", "tar", "busybox", "mkfs.ext4", "ip", "unshare", "ipmi_sim", "ipmitool"]
 IN_NAMESPACE = "SYSCLONE_BENCH_NAMESPACE"
 
 

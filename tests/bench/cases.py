@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import tree
+from administration import administration
 from measure import Failed, Run, Volume, medians, run
 from servers import ADDRESS, RSYNC_PORT, WEB_PORT, peak
 
@@ -233,5 +234,6 @@ CASES = {
     "unchanged": unchanged,
     "delta": delta,
     "rename": lambda bench: recapture(bench, "rename", tree.rename),
+    "administration": administration,
     "4 KiB": lambda bench: recapture(bench, "4 KiB", tree.poke),
 }

@@ -13,6 +13,9 @@ from measure import Failed, run
 ADDRESS = "127.0.0.1"
 RSYNC_PORT = 8730
 WEB_PORT = 8731
+# In the place of kernel and initrd, which nobody boots here; its BLAKE3.
+BOOT_FILE = "benchmark\n"
+BOOT_FILE_HASH = "7026fe14f613baf23ef69e65f0adf543245bfa5b245e969f6cee8858d908ce2b"
 
 CONFIG = """state_dir = '{0}/state'
 run_dir = '{0}/run'
@@ -51,6 +54,19 @@ read only = yes
 """
 
 
+def await_closed_udp(port):
+    """Waits until somebody has this port of UDP."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((ADDRESS, port))
+            except OSError:
+                return
+        time.sleep(0.01)
+    raise Failed(f"nobody has UDP port {port}")
+
+
 def await_port(port, process):
     """Waits until somebody listens."""
     end = time.monotonic() + 60
@@ -83,8 +99,12 @@ class Site:
         self.folder, self.programs, self.worker = folder, programs, os.path.join(programs, "examples/bench_worker")
         for name in ["boot", "run", "bin"]:
             os.makedirs(os.path.join(folder, name), exist_ok=True)
-        self.write("boot/boot.json", json.dumps({"format": 1, "architectures": {}, "files": []}))
         os.makedirs(os.path.join(folder, "boot/x86_64"), exist_ok=True)
+        listed = []
+        for name in ["kernel", "initrd.img"]:
+            self.write("boot/x86_64/" + name, BOOT_FILE)
+            listed.append({"file": "x86_64/" + name, "size": len(BOOT_FILE), "blake3": BOOT_FILE_HASH})
+        self.write("boot/boot.json", json.dumps({"format": 1, "architectures": {}, "files": listed}))
         self.write("boot/x86_64/sysclone-agent", "played by the worker\n")
         self.write("sysclone.toml", CONFIG.format(folder, ADDRESS))
         self.write("bin/ssh", SSH.format(folder, self.worker, tree))
@@ -115,9 +135,10 @@ class Site:
         """A plain web server; its requests are processes that it waits for."""
         return self.start(["busybox", "httpd", "-f", "-p", f"{ADDRESS}:{WEB_PORT}", "-h", folder], WEB_PORT)
 
-    def cli(self, *words):
+    def cli(self, *words, **options):
         socket_path = os.path.join(self.folder, "run/api.sock")
-        return run(os.path.join(self.programs, "sysclone"), *words, env=dict(os.environ, SYSCLONE_SOCKET=socket_path))
+        program = os.path.join(self.programs, "sysclone")
+        return run(program, *words, env=dict(os.environ, SYSCLONE_SOCKET=socket_path), **options)
 
     def capture(self, image):
         """As an administrator does. Answers the worker's peak of memory in MiB."""

@@ -105,12 +105,23 @@ def altered(what, allowed):
     return rows
 
 
+def administration(result, results):
+    return [
+        ("10,000 nodes read from a stanza file", result["import"], ("limit", 10)),
+        ("lsdef -l of 10,000 nodes", result["lsdef"], ("limit", 0.5), 1.0),
+        ("nodeset osimage of 2,500 nodes", result["nodeset"], ("limit", 1), 1.0),
+        ("noderange of 10,000 names", result["noderange"] * 1000, ("limit", 50), 1.0, "ms"),
+        ("rpower stat of 1,000 BMCs (20 ipmi_sim), 64 at a time", result["rpower"], ("limit", 60)),
+    ]
+
+
 ROWS = {
     "first capture": first_capture,
     "full deploy": full_deploy,
     "clients": clients,
     "unchanged": unchanged,
     "delta": delta,
+    "administration": administration,
     "rename": altered("a directory renamed", 0),
     "4 KiB": altered("4 KiB changed in 100 MB", 512 << 10),
 }
