@@ -282,20 +282,20 @@ impl Tx<'_> {
     /// The database cannot be written.
     pub async fn forget_jobs(&mut self, node: &str) -> Result<(), DbError> {
         sqlx::query("DELETE FROM job WHERE node = ?").bind(node).execute(&mut *self.tx).await?;
-        self.set_offline(node, false).await
+        self.set_offline(&[node.to_owned()], false).await
     }
 
-    /// Takes a node off the network boot, or puts it back.
+    /// Takes nodes off the network boot, or puts them back.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn set_offline(&mut self, node: &str, offline: bool) -> Result<(), DbError> {
+    pub async fn set_offline(&mut self, nodes: &[String], offline: bool) -> Result<(), DbError> {
         let sql = if offline {
-            "INSERT INTO offline (node) VALUES (?) ON CONFLICT DO NOTHING"
+            "INSERT INTO offline (node) SELECT value FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"
         } else {
-            "DELETE FROM offline WHERE node = ?"
+            "DELETE FROM offline WHERE node IN (SELECT value FROM json_each(?))"
         };
-        sqlx::query(sql).bind(node).execute(&mut *self.tx).await?;
+        sqlx::query(sql).bind(list(nodes)).execute(&mut *self.tx).await?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of definitions: mkdef, chdef, rmdef. One object that cannot be changed fails alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use sysclone_protocol::names::Mac;
@@ -29,14 +29,14 @@ pub async fn apply_changes(
         taken = Taken::read(&tx.objects(ObjectType::Node, None).await?);
     }
     let mut outcomes = Vec::new();
+    let mut present = present(&mut tx, requests).await?;
     for request in requests {
-        // Read again for each: an earlier one may have changed them.
-        let mut objects = tx.objects(request.kind, Some(&request.names)).await?;
+        let objects = present.entry(request.kind).or_default();
         for name in &request.names {
             let result = match prepare(request, name, objects.get(name), &taken) {
                 Ok(change) => {
                     let text = write(&mut tx, (request.kind, name), &change, actor).await?;
-                    change.remember((request.kind, name), &mut objects, &mut taken);
+                    change.remember((request.kind, name), objects, &mut taken);
                     Ok(text)
                 }
                 Err(refused) => Err(refused),
@@ -48,6 +48,22 @@ pub async fn apply_changes(
     Ok(outcomes)
 }
 
+/// The objects that requests are about, read once for all of them.
+async fn present(
+    tx: &mut Tx<'_>,
+    requests: &[ChangeRequest],
+) -> Result<BTreeMap<ObjectType, Objects>, DbError> {
+    let mut names: BTreeMap<ObjectType, Vec<String>> = BTreeMap::new();
+    for request in requests {
+        names.entry(request.kind).or_default().extend_from_slice(&request.names);
+    }
+    let mut present = BTreeMap::new();
+    for (kind, names) in names {
+        present.insert(kind, tx.objects(kind, Some(&names)).await?);
+    }
+    Ok(present)
+}
+
 /// What is to be written.
 enum Change {
     Put { attributes: Attributes, created: bool },
@@ -57,8 +73,10 @@ enum Change {
 impl Change {
     /// Keeps what later names are checked against.
     fn remember(self, (kind, name): (ObjectType, &str), objects: &mut Objects, taken: &mut Taken) {
-        if kind == ObjectType::Node {
-            taken.release(name);
+        if kind == ObjectType::Node
+            && let Some(before) = objects.get(name)
+        {
+            taken.release(name, before);
         }
         match self {
             Self::Put { attributes, .. } => {
@@ -214,9 +232,16 @@ impl Taken {
         }
     }
 
-    fn release(&mut self, name: &str) {
-        self.macs.retain(|_, owner| owner != name);
-        self.ips.retain(|_, owner| owner != name);
+    fn release(&mut self, name: &str, before: &Attributes) {
+        let (macs, ip) = addresses(before);
+        for mac in macs {
+            if self.macs.get(&mac).is_some_and(|owner| owner == name) {
+                self.macs.remove(&mac);
+            }
+        }
+        if let Some(ip) = ip.filter(|ip| self.ips.get(ip).is_some_and(|owner| owner == name)) {
+            self.ips.remove(&ip);
+        }
     }
 
     fn refuse_shared(&self, name: &str, attributes: &Attributes) -> Result<(), String> {

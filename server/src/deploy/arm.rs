@@ -55,7 +55,7 @@ pub(super) fn check<'a>(
     Ok(Ready { node, rules })
 }
 
-/// Writes the armed job and what xCAT notes at a node (`os`, `arch`, `profile`, `provmethod`).
+/// Writes the armed job. What else belongs to it is written for all nodes at once, by [`note`].
 pub(super) async fn arm(
     (app, tx): (&App, &mut Tx<'_>),
     ready: &Ready<'_>,
@@ -81,17 +81,22 @@ pub(super) async fn arm(
         created_by: actor,
     })
     .await?;
-    tx.set_offline(name.as_str(), false).await?;
+    let text = armed_text(&image.image, expires_at);
+    tx.event(NewEvent { node: Some(name.as_str()), actor, kind: "node-armed", text }).await?;
+    Ok(())
+}
+
+/// What xCAT notes at nodes that get an image (`os`, `arch`, `profile`, `provmethod`); they boot from the network again.
+pub(super) async fn note(tx: &mut Tx<'_>, nodes: &[String], image: &Installable) -> Result<(), DeployError> {
+    tx.set_offline(nodes, false).await?;
     for (attr, value) in [
         ("os", image.osvers.as_str()),
         ("arch", &image.arch),
         ("profile", &image.profile),
         ("provmethod", image.image.name.as_str()),
     ] {
-        tx.put_attribute(ObjectType::Node, name.as_str(), (attr, value)).await?;
+        tx.put_attribute(ObjectType::Node, nodes, (attr, value)).await?;
     }
-    let text = armed_text(&image.image, expires_at);
-    tx.event(NewEvent { node: Some(name.as_str()), actor, kind: "node-armed", text }).await?;
     Ok(())
 }
 

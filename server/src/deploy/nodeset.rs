@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::DeployError;
-use super::arm::{arm, check, withdraw};
+use super::arm::{arm, check, note, withdraw};
 use super::image::{Installable, find_image};
 use super::status::currstate;
 use crate::app::App;
@@ -102,7 +102,7 @@ async fn disarm(
     let word = if offline { "offline" } else { "boot" };
     let mut tx = app.db.write().await?;
     let jobs = by_node(tx.current_jobs(nodes).await?);
-    let mut results = Vec::new();
+    let (mut results, mut known) = (Vec::new(), Vec::new());
     for name in nodes {
         if snapshot.attributes(name).is_none() {
             results.push(Err(unknown(name)));
@@ -111,11 +111,12 @@ async fn disarm(
         if let Some(job) = jobs.get(name) {
             withdraw((app, &mut tx), job, actor).await?;
         }
-        tx.set_offline(name, offline).await?;
         let text = format!("set to {word}: the next network boot goes on to the node's own disk");
         tx.event(NewEvent { node: Some(name), actor, kind: "nodeset", text }).await?;
         results.push(Ok(word.to_owned()));
+        known.push(name.clone());
     }
+    tx.set_offline(&known, offline).await?;
     tx.commit().await?;
     Ok(results)
 }
@@ -136,13 +137,15 @@ async fn osimage(
     let mut tx = app.db.write().await?;
     let jobs = by_node(tx.current_jobs(nodes).await?);
     let mut results = Vec::new();
+    let mut armed: HashMap<Wanted, Vec<String>> = HashMap::new();
     for (name, key) in nodes.iter().zip(wanted) {
         let checked = key.and_then(|key| {
             let image = images[&key].as_ref().map_err(Clone::clone)?;
-            Ok((check(app, snapshot, name, image)?, image))
+            Ok((check(app, snapshot, name, image)?, image, key))
         });
         match checked {
-            Ok((ready, image)) => {
+            Ok((ready, image, key)) => {
+                armed.entry(key).or_default().push(name.clone());
                 if let Some(job) = jobs.get(name) {
                     withdraw((app, &mut tx), job, actor).await?;
                 }
@@ -150,6 +153,11 @@ async fn osimage(
                 results.push(Ok(format!("sysclone {}", image.word())));
             }
             Err(refused) => results.push(Err(refused)),
+        }
+    }
+    for (key, nodes) in &armed {
+        if let Ok(image) = &images[key] {
+            note(&mut tx, nodes, image).await?;
         }
     }
     tx.commit().await?;
