@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use lvm2_cmd_wrapper::{Lvm, PvReport};
-use rustix::mount::UnmountFlags;
 use sysclone_exec::{Command, Runner};
 use sysclone_protocol::plan::{InstallPlan, PlannedFilesystem};
 
@@ -157,8 +156,7 @@ fn unmount(blocks: &Blocks, stack: &[String]) -> anyhow::Result<()> {
     let points = points_of(&numbers)?;
     ensure!(!points.iter().any(|point| point == Path::new("/")), "this system runs from the chosen disks");
     for point in points {
-        rustix::mount::unmount(&point, UnmountFlags::empty())
-            .with_context(|| format!("unmounting {}", point.display()))?;
+        super::unmount::unmount(&point).with_context(|| format!("unmounting {}", point.display()))?;
     }
     Ok(())
 }

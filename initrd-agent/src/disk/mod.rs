@@ -22,6 +22,7 @@ mod superblock;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unmount;
 mod verify;
 mod volumes;
 

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 use sysclone_exec::Runner;
 use sysclone_protocol::inventory::Inventory;
 use sysclone_protocol::layout::{DeviceRef, DiskRules, Filesystem, Layout, MountedAt, PartitionTable};
@@ -279,7 +279,6 @@ impl Mounted {
 
 fn unmount(points: &[PathBuf]) -> anyhow::Result<()> {
     points.iter().rev().try_for_each(|point| {
-        rustix::mount::unmount(point, UnmountFlags::empty())
-            .with_context(|| format!("unmounting {}", point.display()))
+        super::unmount::unmount(point).with_context(|| format!("unmounting {}", point.display()))
     })
 }

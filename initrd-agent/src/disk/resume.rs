@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, mount};
 use sysclone_exec::Runner;
 use sysclone_protocol::plan::{InstallPlan, PlannedFilesystem};
 
@@ -92,6 +92,6 @@ fn look(
     let options = CString::new(options).context("a subvolume's name has a zero byte")?;
     mount(root.device.as_str(), at, root.facts.kind.as_str(), flags, &*options).with_context(mounting)?;
     let verdict = check(at);
-    unmount(at, UnmountFlags::empty()).with_context(|| format!("unmounting {}", root.device))?;
+    super::unmount::unmount(at).with_context(|| format!("unmounting {}", root.device))?;
     verdict
 }

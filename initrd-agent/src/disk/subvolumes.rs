@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, mount};
 use sysclone_exec::{Command, Runner};
 use sysclone_protocol::plan::PlannedFilesystem;
 
@@ -23,7 +23,7 @@ pub(super) fn make(runner: &dyn Runner, filesystem: &PlannedFilesystem) -> anyho
     mount(node, top, "btrfs", MountFlags::NOATIME, c"subvolid=5")
         .with_context(|| format!("mounting {node}"))?;
     let made = make_below(runner, filesystem, top);
-    unmount(top, UnmountFlags::empty()).with_context(|| format!("unmounting {node}"))?;
+    super::unmount::unmount(top).with_context(|| format!("unmounting {node}"))?;
     made
 }
 
