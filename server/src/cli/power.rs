@@ -172,6 +172,10 @@ Examples:
   rpower rack1 stat                     whether they are on
   rpower n1 boot                        reset it, or switch it on when it is off
   rpower all softoff --fanout 16        no more than 16 at a time
+
+How a node is reached: mgt=ipmi or mgt=redfish with bmc, bmcusername and bmcpassword (or those of its method:
+mkdef -t passwd -o redfish username=... password=...), mgt=kvm with vmhost, power=qemu with qmpsocket. A Redfish BMC's
+certificate is known by bmcfingerprint; without it the fingerprint that the BMC shows is printed, to be compared.
 Exit status: 0 all done, 1 a node failed, 2 wrong usage.";
 
 pub(super) const RSETBOOT_EXAMPLES: &str = "\

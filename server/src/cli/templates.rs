@@ -42,6 +42,12 @@ const TEMPLATES: &[Template] = &[
     },
     Template {
         kind: ObjectType::Node,
+        name: "x86_64-redfish-template",
+        attributes: "arch=x86_64 groups=all ip=REQUIRED mac=REQUIRED mgt=redfish bmc=REQUIRED bmcfingerprint=REQUIRED \
+                     netboot=auto",
+    },
+    Template {
+        kind: ObjectType::Node,
         name: "x86_64-template",
         attributes: "arch=x86_64 groups=all ip=REQUIRED mac=REQUIRED netboot=auto",
     },

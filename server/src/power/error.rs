@@ -58,6 +58,19 @@ pub(crate) enum PowerError {
         /// What to do instead.
         advice: &'static str,
     },
+    /// It was asked, and may have done it.
+    #[error(
+        "{place} did not answer when asked for {what} ({said}); it may have done it, so look with rpower stat before \
+         you ask again"
+    )]
+    Unsure {
+        /// Address and port.
+        place: String,
+        /// What it was asked for.
+        what: String,
+        /// How the answer was lost.
+        said: String,
+    },
     /// A program that is needed is not there.
     #[error("{program} cannot be started: install the package {package} on this server")]
     Program {
@@ -84,6 +97,7 @@ impl PowerError {
             | Self::Refused { .. }
             | Self::NotTaken { .. }
             | Self::Unsupported { .. }
+            | Self::Unsure { .. }
             | Self::Program { .. }
             | Self::TimeLimit { .. } => false,
         }

@@ -9,6 +9,7 @@ use super::error::PowerError;
 use super::fields::{BootOrder, BootState, PowerState, Switch};
 use super::ipmi::Ipmi;
 use super::qemu::Qemu;
+use super::redfish::Redfish;
 use super::target::Target;
 use super::virsh::Virsh;
 
@@ -25,6 +26,7 @@ pub(super) struct Tools {
 pub(super) enum Machine {
     Ipmi(Ipmi),
     Qemu(Qemu),
+    Redfish(Redfish),
     Virsh(Virsh),
 }
 
@@ -32,6 +34,7 @@ impl Machine {
     pub(super) fn new(target: Target, tools: &Tools) -> Self {
         match target {
             Target::Ipmi(bmc) => Self::Ipmi(Ipmi::new(bmc, tools)),
+            Target::Redfish(bmc) => Self::Redfish(Redfish::new(bmc)),
             Target::Qemu { socket } => Self::Qemu(Qemu::new(socket)),
             Target::Virsh(domain) => Self::Virsh(Virsh::new(domain, Arc::clone(&tools.runner))),
         }
@@ -42,6 +45,7 @@ impl Machine {
         match self {
             Self::Ipmi(ipmi) => ipmi.state().await,
             Self::Qemu(qemu) => qemu.state().await,
+            Self::Redfish(redfish) => redfish.state().await,
             Self::Virsh(virsh) => virsh.state().await,
         }
     }
@@ -51,6 +55,7 @@ impl Machine {
         match self {
             Self::Ipmi(ipmi) => ipmi.switch(switch).await,
             Self::Qemu(qemu) => qemu.switch(switch).await,
+            Self::Redfish(redfish) => redfish.switch(switch).await,
             Self::Virsh(virsh) => virsh.switch(switch).await,
         }
     }
@@ -60,6 +65,7 @@ impl Machine {
         match self {
             Self::Ipmi(ipmi) => ipmi.boot_order().await,
             Self::Qemu(qemu) => qemu.boot_order().await,
+            Self::Redfish(redfish) => redfish.boot_order().await,
             Self::Virsh(virsh) => virsh.boot_order().await,
         }
     }
@@ -69,6 +75,7 @@ impl Machine {
         match self {
             Self::Ipmi(ipmi) => ipmi.set_boot_order(order).await,
             Self::Qemu(qemu) => qemu.set_boot_order(order).await,
+            Self::Redfish(redfish) => redfish.set_boot_order(order).await,
             Self::Virsh(virsh) => virsh.set_boot_order(order).await,
         }
     }

@@ -8,6 +8,7 @@ mod ipmi;
 mod machine;
 mod perform;
 mod qemu;
+mod redfish;
 mod run;
 mod target;
 mod virsh;

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::db::{DbError, NewEvent};
 use crate::define::Snapshot;
 use crate::wire::power::{Limits, NodeAnswer};
+use crate::wire::{ObjectType, Objects};
 
 /// Pause before a BMC that did not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -54,13 +55,14 @@ type Done = (Task, Result<String, PowerError>);
 pub(crate) async fn run(app: &App, asked: &Asked, answers: mpsc::Sender<NodeAnswer>) {
     let unheard = AtomicBool::new(false);
     let snapshot = app.known.now();
+    let logins = logins(app).await;
     let work = stream::iter(asked.nodes.clone()).map(|name| {
-        let (unheard, snapshot) = (&unheard, &snapshot);
+        let (unheard, snapshot, logins) = (&unheard, &snapshot, &logins);
         async move {
             if unheard.load(Ordering::Relaxed) || app.cancel.is_cancelled() {
                 return None;
             }
-            let result = on_node(app, snapshot, &name, asked).await;
+            let result = on_node(app, (snapshot, logins), &name, asked).await;
             Some((name, result))
         }
     });
@@ -87,12 +89,17 @@ pub(crate) async fn run(app: &App, asked: &Asked, answers: mpsc::Sender<NodeAnsw
 }
 
 /// All tasks on one node, each to its end or the node's time limit.
-async fn on_node(app: &App, snapshot: &Snapshot, name: &str, asked: &Asked) -> Vec<Done> {
+async fn on_node(
+    app: &App,
+    (snapshot, logins): (&Snapshot, &Objects),
+    name: &str,
+    asked: &Asked,
+) -> Vec<Done> {
     let limit = asked.limits.time();
     let deadline = Instant::now() + limit;
     let mut done = Vec::new();
     let tools = Tools { runner: Arc::new(System), ipmi_home: app.ipmi_home.clone() };
-    let mut machine = target_of(app, snapshot, name).map(|target| Machine::new(target, &tools));
+    let mut machine = target_of(app, (snapshot, logins), name).map(|target| Machine::new(target, &tools));
     for task in asked.tasks.iter().copied() {
         let result = match &mut machine {
             Ok(machine) => match timeout_at(deadline, tried(machine, task, asked.limits.retries)).await {
@@ -125,11 +132,24 @@ async fn tried(machine: &mut Machine, task: Task, retries: u16) -> Result<String
     }
 }
 
-fn target_of(app: &App, snapshot: &Snapshot, name: &str) -> Result<Target, String> {
+/// User names and passwords by method, from the objects of type `passwd`.
+async fn logins(app: &App) -> Objects {
+    app.db.objects(ObjectType::Passwd, None).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "passwords of methods cannot be read; nodes need their own");
+        Objects::new()
+    })
+}
+
+fn target_of(app: &App, (snapshot, logins): (&Snapshot, &Objects), name: &str) -> Result<Target, String> {
     let unknown = || format!("Could not find an object named '{name}' of type 'node'.");
     let attributes = snapshot.attributes(name).ok_or_else(unknown)?;
     let open = |text: &str| app.keys.attributes.open("bmcpassword", text).map_err(|error| error.to_string());
-    read_target(name, attributes, &|_| None, &open)
+    let default = |method: &str| {
+        let login = logins.get(method)?;
+        let password = app.keys.attributes.open("password", login.get("password")?).ok()?;
+        Some((login.get("username").cloned().unwrap_or_default(), password))
+    };
+    read_target(name, attributes, &default, &open)
 }
 
 /// Before anything is done: who asked for what, on each node.

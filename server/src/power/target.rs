@@ -8,6 +8,8 @@ use crate::db::Attributes;
 
 /// Port of RMCP+ (IPMI 2.0, 13.1.2).
 const IPMI_PORT: u16 = 623;
+const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
 
 /// A BMC with user name and password.
 #[derive(Debug, Clone)]
@@ -16,6 +18,23 @@ pub(super) struct Bmc {
     pub(super) port: u16,
     pub(super) user: String,
     pub(super) password: Secret,
+}
+
+/// A BMC that speaks Redfish.
+#[derive(Debug, Clone)]
+pub(super) struct RedfishBmc {
+    /// The node, for advice.
+    pub(super) node: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Without, everybody on the way can read the password.
+    pub(super) tls: bool,
+    pub(super) user: String,
+    pub(super) password: Secret,
+    /// SHA-256 of its certificate.
+    pub(super) fingerprint: Option<String>,
+    /// The system's id, where a BMC has several.
+    pub(super) system: Option<String>,
 }
 
 /// A libvirt domain.
@@ -30,12 +49,13 @@ pub(super) struct Domain {
 #[derive(Debug, Clone)]
 pub(super) enum Target {
     Ipmi(Bmc),
+    Redfish(RedfishBmc),
     Qemu { socket: PathBuf },
     Virsh(Domain),
 }
 
 /// The methods, as `power` and `mgt` name them.
-const METHODS: &str = "ipmi, kvm or qemu";
+const METHODS: &str = "ipmi, redfish, kvm or qemu";
 
 /// User name and password of a method, for nodes that have none of their own.
 pub(super) type Defaults<'a> = &'a dyn Fn(&str) -> Option<(String, Secret)>;
@@ -54,19 +74,36 @@ pub(super) fn read_target(
     let Some(method) = get("power").or_else(|| get("mgt")) else {
         return Err(format!("mgt is not set: `chdef {node} mgt=ipmi` (methods are {METHODS})"));
     };
+    let login = |method: &str| {
+        let own = get("bmcusername").map(str::to_owned);
+        let default = defaults(method);
+        let user = own.or_else(|| default.as_ref().map(|(user, _)| user.clone())).unwrap_or_default();
+        match (get("bmcpassword"), default) {
+            (Some(text), _) => Ok((user, open(text)?)),
+            (None, Some((_, password))) => Ok((user, password)),
+            (None, None) => Err(missing(node, "bmcpassword", "<password>")),
+        }
+    };
     match method {
         "ipmi" => {
             let host = get("bmc").ok_or_else(|| missing(node, "bmc", "<address of its BMC>"))?;
             let (host, port) = host_and_port(host, get("bmcport"), IPMI_PORT)?;
-            let own = get("bmcusername").map(str::to_owned);
-            let default = defaults("ipmi");
-            let user = own.or_else(|| default.as_ref().map(|(user, _)| user.clone())).unwrap_or_default();
-            let password = match (get("bmcpassword"), default) {
-                (Some(text), _) => open(text)?,
-                (None, Some((_, password))) => password,
-                (None, None) => return Err(missing(node, "bmcpassword", "<password>")),
-            };
+            let (user, password) = login("ipmi")?;
             Ok(Target::Ipmi(Bmc { host, port, user, password }))
+        }
+        "redfish" => {
+            let bmc = get("bmc").ok_or_else(|| missing(node, "bmc", "<address of its BMC>"))?;
+            let (tls, host) = match bmc.strip_prefix("http://") {
+                Some(host) => (false, host),
+                None => (true, bmc.strip_prefix("https://").unwrap_or(bmc)),
+            };
+            let standard = if tls { HTTPS_PORT } else { HTTP_PORT };
+            let (host, port) = host_and_port(host.trim_end_matches('/'), get("bmcport"), standard)?;
+            let (user, password) = login("redfish")?;
+            let fingerprint = get("bmcfingerprint").map(str::to_owned);
+            let system = get("redfishsystem").map(str::to_owned);
+            let node = node.to_owned();
+            Ok(Target::Redfish(RedfishBmc { node, host, port, tls, user, password, fingerprint, system }))
         }
         "qemu" => {
             let socket = get("qmpsocket").ok_or_else(|| missing(node, "qmpsocket", "<path>"))?;
@@ -134,6 +171,21 @@ mod tests {
         ] {
             let error = read(pairs, None).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn redfish_is_spoken_over_tls_unless_the_address_says_otherwise() {
+        for (bmc, expected) in [
+            ("10.0.0.9", ("10.0.0.9", 443, true)),
+            ("https://bmc1/", ("bmc1", 443, true)),
+            ("http://10.0.0.9", ("10.0.0.9", 80, false)),
+        ] {
+            let Ok(Target::Redfish(found)) = read(&[("mgt", "redfish"), ("bmc", bmc)], Some(("u", "p")))
+            else {
+                panic!("{bmc}")
+            };
+            assert_eq!((found.host.as_str(), found.port, found.tls), expected);
         }
     }
 

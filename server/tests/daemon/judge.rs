@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::site::Site;
 
@@ -77,4 +78,66 @@ fn prometheus_reads_every_metric() {
     assert_eq!(read.lines().count(), samples, "{read}");
     assert!(read.contains("sysclone_nodes gauge {'state': 'booted'} 0"), "{read}");
     assert!(read.contains("sysclone_events_total counter {'kind': 'server-started'} 1"), "{read}");
+}
+
+/// sushy-tools' emulator with machines that it makes up; dropped, it is ended.
+struct Sushy(std::process::Child);
+
+impl Sushy {
+    fn start(site: &Site, port: u16) -> Self {
+        let program = std::env::var_os("SUSHY_EMULATOR").expect("SUSHY_EMULATOR names the program");
+        let mut command = Command::new(program);
+        command.args(["--fake", "-i", "127.0.0.1", "-p", &port.to_string()]).env("TMPDIR", site.path(""));
+        let log = std::fs::File::create(site.path("sushy.log")).unwrap();
+        let process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let began = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60), "sushy-emulator does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Self(process)
+    }
+}
+
+impl Drop for Sushy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs sushy-tools, by SUSHY_EMULATOR: `cargo xtask test` has it"]
+fn sushys_redfish_is_switched_and_booted() {
+    let site = Site::started();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let _sushy = Sushy::start(&site, port);
+    let port = port.to_string();
+    let login = [("bmcusername", "admin"), ("bmcpassword", "any")];
+    let place = [("mgt", "redfish"), ("bmc", "http://127.0.0.1"), ("bmcport", port.as_str())];
+    site.define("node", "n1", &[&place[..], &login].concat());
+    let said = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sysclone"))
+            .args(words)
+            .env("SYSCLONE_SOCKET", site.path("run/api.sock"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["rpower", "n1", "stat"]), "n1: off\n");
+    assert_eq!(said(&["rpower", "n1", "on"]), "n1: on\n");
+    // Its machines take up to eleven seconds, as real ones do.
+    let began = Instant::now();
+    while said(&["rpower", "n1", "stat"]) != "n1: on\n" {
+        assert!(began.elapsed() < Duration::from_secs(60), "the machine stays off");
+    }
+    for (words, expected) in [
+        (&["rsetboot", "n1", "net", "-u"][..], "n1: Network\n"),
+        (&["rsetboot", "n1", "stat"], "n1: Network\n"),
+        (&["rsetboot", "n1", "hd"], "n1: Hard Drive\n"),
+        (&["rpower", "n1", "boot"], "n1: on reset\n"),
+    ] {
+        assert_eq!(said(words), expected, "{words:?}");
+    }
 }

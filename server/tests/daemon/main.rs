@@ -16,6 +16,7 @@ mod metrics;
 mod policy;
 mod power;
 mod probe;
+mod redfish;
 mod remote;
 mod site;
 mod start;

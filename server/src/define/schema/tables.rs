@@ -227,7 +227,12 @@ pub(super) const SOURCE: &[Source] = &[
          sshusername=username sshpassword=password protocol switchtype",
     )
     .only_if("nodetype", &["switch"]),
-    Source::new("sysclone", Node, "node", "hostname installdisk installshell qmpsocket"),
+    Source::new(
+        "sysclone",
+        Node,
+        "node",
+        "bmcfingerprint hostname installdisk installshell qmpsocket redfishsystem",
+    ),
     Source::new("syscloneimage", Osimage, "imagename", "excludes layout keep"),
     Source::new("sysclonenetwork", Network, "netname", "dhcpmode"),
     Source::new(

@@ -43,10 +43,11 @@ fn fuzz_targets() -> Result<()> {
     shell::run(check.arg(shell::target_dir().join("fuzz")).env("RUSTFLAGS", "--cfg fuzzing"))
 }
 
-/// Has the administrators' interface and the metrics judged by others' programs.
+/// Has the administrators' interface, the metrics and Redfish judged by others' programs.
 fn interface() -> Result<()> {
     let mut judge = cargo(&["test", "--package", "sysclone-server", "--test", "daemon", "--locked"]);
     judge.args(["--", "--ignored", "judge::"]).env("SCHEMATHESIS", tools::schemathesis()?);
+    judge.env("SUSHY_EMULATOR", tools::sushy_emulator()?);
     shell::run(judge.env("PROMETHEUS_PYTHON", tools::prometheus_client()?))
 }
 

@@ -19,6 +19,9 @@ const SCHEMATHESIS: &str = "4.32.5";
 /// Reads Prometheus' text format. `promtool` would be 100 MB for the same.
 const PROMETHEUS_CLIENT: &str = "0.26.0";
 
+/// A Redfish service that is not ours. All versions stand in `tests/sushy-tools.txt`.
+const SUSHY_TOOLS: &str = "2.2.0";
+
 /// cargo-deny.
 pub(crate) fn cargo_deny() -> Result<Command> {
     let folder = folder("cargo-deny", CARGO_DENY)?;
@@ -41,6 +44,12 @@ pub(crate) fn typos() -> Result<Command> {
 /// schemathesis, with all that it needs.
 pub(crate) fn schemathesis() -> Result<PathBuf> {
     from_pypi(("schemathesis", SCHEMATHESIS), "st", &["--requirement", "tests/schemathesis.txt"])
+}
+
+/// The Redfish service of sushy-tools, with all that it needs.
+pub(crate) fn sushy_emulator() -> Result<PathBuf> {
+    let what = ["--requirement", "tests/sushy-tools.txt"];
+    from_pypi(("sushy-tools", SUSHY_TOOLS), "sushy-emulator", &what)
 }
 
 /// A Python with Prometheus' library.
