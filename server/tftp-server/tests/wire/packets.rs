@@ -131,7 +131,9 @@ async fn a_repeated_request_does_not_begin_a_second_transfer() {
     assert_eq!(other.next().await, "error 1 file not found");
     client.transfer = transfer;
     client.send(&Packet::Ack(2)).await;
-    assert_eq!(server.log.transfer(1).await.outcome, Outcome::Done);
+    // The refusal is logged once it is sent, which may be after the other transfer is done.
+    let outcomes = [server.log.transfer(0).await.outcome, server.log.transfer(1).await.outcome];
+    assert!(outcomes.contains(&Outcome::Done), "{outcomes:?}");
     client.nothing_new();
 }
 
