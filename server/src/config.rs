@@ -85,6 +85,8 @@ pub struct Listen {
     pub https_port: u16,
     /// Metrics for Prometheus, none when switched off.
     pub metrics: Option<SocketAddrV4>,
+    /// Administration by programs with tokens, over TLS; none when switched off.
+    pub api: Option<SocketAddrV4>,
 }
 
 /// How golden clients are reached.
@@ -164,6 +166,7 @@ struct FileListen {
     http_port: u16,
     https_port: u16,
     metrics: Option<SocketAddrV4>,
+    api: Option<SocketAddrV4>,
 }
 
 impl Default for FileListen {
@@ -176,6 +179,7 @@ impl Default for FileListen {
             http_port: 8080,
             https_port: 8443,
             metrics: None,
+            api: None,
         }
     }
 }
@@ -276,6 +280,7 @@ fn check_listen(
         http_port: file.http_port,
         https_port: file.https_port,
         metrics: file.metrics,
+        api: file.api,
     })
 }
 

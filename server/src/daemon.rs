@@ -112,6 +112,11 @@ fn serve(app: &Arc<App>, sockets: Sockets) -> Result<()> {
     tasks.spawn(serve_tls((sockets.https, TlsAcceptor::from(tls)), agent_router(Arc::clone(app)), c, t));
     let (c, t) = connections();
     tasks.spawn(serve_unix(sockets.admin, admin_router(Arc::clone(app)), c, t));
+    if let (Some(listener), Some(at)) = (sockets.api, app.config.listen.api) {
+        let (c, t) = connections();
+        let tls = TlsAcceptor::from(app.keys.tls.server_config(*at.ip())?);
+        tasks.spawn(serve_tls((listener, tls), admin_router(Arc::clone(app)), c, t));
+    }
     if let Some(listener) = sockets.metrics {
         let (c, t) = connections();
         tasks.spawn(serve_tcp(listener, metrics_router(Arc::clone(app)), c, t));

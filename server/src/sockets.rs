@@ -32,6 +32,7 @@ pub(crate) struct Sockets {
     pub(crate) https: TcpListener,
     pub(crate) admin: UnixListener,
     pub(crate) metrics: Option<TcpListener>,
+    pub(crate) api: Option<TcpListener>,
     pub(crate) tftp: Option<tftp_server::Server>,
     pub(crate) dhcp: Option<dhcp::Server>,
 }
@@ -64,7 +65,8 @@ impl Sockets {
             http: tcp("listen.http_port", listen.http_port)?,
             https: tcp("listen.https_port", listen.https_port)?,
             admin: admin_socket(&app.config.run_dir)?,
-            metrics: listen.metrics.map(|at| metrics(path, at)).transpose()?,
+            metrics: listen.metrics.map(|at| at_address(path, ("listen.metrics", at))).transpose()?,
+            api: listen.api.map(|at| at_address(path, ("listen.api", at))).transpose()?,
             tftp: listen.tftp_port.map(|port| tftp(app, port)).transpose()?,
             dhcp: listen.dhcp_port.map(|port| dhcp(app, port)).transpose()?,
         })
@@ -117,9 +119,9 @@ fn admin_socket(run_dir: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-fn metrics(path: &Path, at: SocketAddrV4) -> Result<TcpListener> {
+fn at_address(path: &Path, (key, at): (&str, SocketAddrV4)) -> Result<TcpListener> {
     let (address, port) = (*at.ip(), at.port());
-    tcp((address, port)).map_err(|error| refused(path, ("listen.metrics", port), address, &error))
+    tcp((address, port)).map_err(|error| refused(path, (key, port), address, &error))
 }
 
 fn tftp(app: &Arc<App>, port: u16) -> Result<tftp_server::Server> {

@@ -318,6 +318,47 @@ pub struct AuditRecord {
     pub failed: Option<i64>,
 }
 
+/// Makes a token.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCreate {
+    /// Letters, digits, `_`, `.` and `-`.
+    pub name: String,
+    /// How long it is good, in seconds; for ever when not given.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+/// A new token.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCreated {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub record: TokenRecord,
+    /// The token; it is not kept and cannot be asked for again.
+    #[schemars(with = "String")]
+    pub token: sysclone_protocol::names::Secret,
+}
+
+/// What is known of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenRecord {
+    /// Its name.
+    pub name: String,
+    /// When it was made, RFC 3339 UTC.
+    pub created_at: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When it ends, RFC 3339 UTC.
+    pub expires_at: Option<String>,
+}
+
+/// Makes a token worthless.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TokenRevoke {
+    /// Its name.
+    pub name: String,
+}
+
 /// One generation of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageLine {

@@ -13,7 +13,7 @@ use super::extract::{Body, Path, Query};
 use super::permit::{Act, READING, permit, permit_changes};
 use super::routes::Routes;
 use super::user::Actor;
-use super::{audit, capture, events, images, metrics, power, probe, remote, secrets};
+use super::{audit, capture, events, images, metrics, power, probe, remote, secrets, tokens};
 use crate::app::App;
 use crate::define::{Inherited, apply_changes};
 use crate::deploy;
@@ -46,6 +46,9 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .post("/api/v1/images/work", "Checks, collects, exports or imports", images::work)
         .get("/api/v1/images/{image}", "All that reads one generation", images::access)
         .get("/api/v1/probe", "What deployments need, and how it is", probe::probe)
+        .get("/api/v1/tokens", "Tokens of programs", tokens::list)
+        .post("/api/v1/tokens", "Makes a token, which is shown once", tokens::create)
+        .post("/api/v1/tokens/revoke", "Makes a token worthless", tokens::revoke)
         .get("/api/v1/audit", "Who did what, and what policy denied", audit::audit)
         .get("/api/v1/events", "The event log", events::events)
         .get("/metrics", "Counts and sizes for Prometheus", metrics::metrics)
@@ -108,6 +111,9 @@ async fn objects(
         ..Act::read(READING, about(kind, names.as_deref()))
     };
     permit(&app, &actor, act).await?;
+    if query.secrets && actor.1.token {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "passwords are not shown to tokens"));
+    }
     let mut objects = app.db.objects(kind, names.as_deref()).await?;
     if kind == ObjectType::Node {
         if !query.own {

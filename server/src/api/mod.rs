@@ -20,6 +20,7 @@ mod remote;
 mod routes;
 mod secrets;
 mod stream;
+mod tokens;
 mod user;
 
 pub use admin::admin_router;

@@ -1,11 +1,18 @@
-//! Who an administrator is: the account at the other end of the unix socket.
+//! Who an administrator is: the account at the other end of the unix socket, or the bearer of a token.
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::error::ApiError;
+use crate::app::App;
+use crate::db::NewEvent;
 use crate::http::Peer;
+use crate::trust::TokenHash;
 
 /// `admin:root`, as events name it, and the account.
 pub(super) struct Actor(pub(super) String, pub(super) Account);
@@ -14,23 +21,44 @@ pub(super) struct Actor(pub(super) String, pub(super) Account);
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) root: bool,
+    /// Whether it is no account but the token of a program.
+    pub(super) token: bool,
 }
 
-impl<S: Sync> FromRequestParts<S> for Actor {
+impl FromRequestParts<Arc<App>> for Actor {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         match parts.extensions.get::<Peer>() {
             Some(Peer::Local(user)) => {
                 let name = account(user.uid);
-                Ok(Self(format!("admin:{name}"), Account { name, root: user.uid == 0 }))
+                Ok(Self(format!("admin:{name}"), Account { name, root: user.uid == 0, token: false }))
             }
-            Some(Peer::Network(_)) | None => Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "administration is possible through the socket only",
-            )),
+            Some(Peer::Network(peer)) => bearer(parts, app, peer.ip()).await,
+            None => Err(ApiError::new(StatusCode::FORBIDDEN, "nobody knows who asks")),
         }
     }
+}
+
+/// The program that shows a token.
+async fn bearer(parts: &Parts, app: &Arc<App>, peer: IpAddr) -> Result<Actor, ApiError> {
+    let given = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| value.strip_prefix("Bearer "));
+    let known = match token {
+        Some(token) => app.db.token_name(&TokenHash::of(token.trim())).await?,
+        None => None,
+    };
+    if let Some(name) = known {
+        let name = format!("token:{name}");
+        return Ok(Actor(name.clone(), Account { name, root: false, token: true }));
+    }
+    let text =
+        format!("{peer} showed {}", if token.is_some() { "a token that is not good" } else { "no token" });
+    app.record_refusal(NewEvent { node: None, actor: "server", kind: "token-refused", text }).await;
+    Err(ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "a token that is good is needed: Authorization: Bearer …; sysclone token create makes one",
+    ))
 }
 
 /// Root, who can read everything on this machine anyway.
@@ -44,7 +72,7 @@ impl<S: Sync> FromRequestParts<S> for Root {
             Some(Peer::Local(user)) if user.uid == 0 => Ok(Self),
             Some(Peer::Local(_) | Peer::Network(_)) | None => Err(ApiError::new(
                 StatusCode::FORBIDDEN,
-                "an image holds the golden client's secrets: its content and the store are for root only",
+                "this is for root on the server's own socket only: it reads or gives away what holds secrets",
             )),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{audit, complete, image, manual, power, probe, remote, rinstall, tables};
+use super::{audit, complete, image, manual, power, probe, remote, rinstall, tables, token};
 
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
@@ -107,6 +107,9 @@ pub(super) enum Verb {
     /// Show who did what, and what policy denied
     #[command(version, disable_version_flag = true, after_help = audit::EXAMPLES)]
     Audit(audit::Audit),
+    /// Make, list and revoke keys for programs that administrate over the network
+    #[command(version, disable_version_flag = true, arg_required_else_help = true)]
+    Token(token::Token),
     /// Follow nodes until all are booted or failed
     #[command(version, disable_version_flag = true, after_help = WATCH_EXAMPLES)]
     Watch(Watch),

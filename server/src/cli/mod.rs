@@ -29,6 +29,7 @@ mod status;
 mod tables;
 mod targets;
 mod templates;
+mod token;
 mod watch;
 mod words;
 
@@ -102,6 +103,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Probe(args) => probe::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Audit(args) => audit::run(&args, console).await,
+        Verb::Token(args) => token::run(&args, console).await,
         Verb::Watch(args) => watch::run(&args, console).await,
         Verb::Image(args) => image::run(&args.verb, console).await,
         Verb::InstallLinks(args) => links::run(&args, console),

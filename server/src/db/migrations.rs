@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "initial", include_str!("../../migrations/0001_initial.sql")),
     (2, "resume", include_str!("../../migrations/0002_resume.sql")),
     (3, "audit", include_str!("../../migrations/0003_audit.sql")),
+    (4, "token", include_str!("../../migrations/0004_token.sql")),
 ];
 
 #[derive(Debug)]

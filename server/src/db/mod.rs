@@ -9,6 +9,7 @@ mod jobs;
 mod migrations;
 mod objects;
 mod sealing;
+mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

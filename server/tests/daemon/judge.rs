@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::site::Site;
+use crate::site::{Site, ports};
 
 /// Carries connections to a TCP port on loopback to the unix socket, for clients that know no other.
 fn bridge(socket: PathBuf) -> u16 {
@@ -110,7 +110,7 @@ impl Drop for Sushy {
 #[ignore = "needs sushy-tools, by SUSHY_EMULATOR: `cargo xtask test` has it"]
 fn sushys_redfish_is_switched_and_booted() {
     let site = Site::started();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let [port] = ports::free();
     let _sushy = Sushy::start(&site, port);
     let port = port.to_string();
     let login = [("bmcusername", "admin"), ("bmcpassword", "any")];

@@ -20,3 +20,4 @@ mod redfish;
 mod remote;
 mod site;
 mod start;
+mod token;

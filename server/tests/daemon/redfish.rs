@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::site::Site;
+use crate::site::{Site, ports};
 
 const SERVICE: &str = include_str!("redfish_service.py");
 const FINGERPRINT: &str = "
@@ -29,7 +28,7 @@ impl Service {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let script = dir.path().join("service.py");
         fs::write(&script, SERVICE).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [port] = ports::free();
         let mut command = Command::new("python3");
         command.arg("-B").arg(script).arg(port.to_string()).arg(kind);
         if tls {
