@@ -271,6 +271,12 @@ fn check_listen(
     if file.http_port == file.https_port {
         return Err(wrong("listen.https_port", "is the same as listen.http_port".into()));
     }
+    if let Some(at) = file.api
+        && (at.ip().is_unspecified() || at.port() == 0)
+    {
+        // The certificate names the address that programs use.
+        return Err(wrong("listen.api", format!("'{at}' is not an address of this machine and a port")));
+    }
     let some = |port: u16| (port != 0).then_some(port);
     Ok(Listen {
         address,
@@ -316,6 +322,7 @@ mod tests {
             ("listen.address = '0.0.0.0'", "listen.address in"),
             ("listen.address = '10.0.0.1'\nlisten.http_port = 0", "listen.http_port in"),
             ("listen.address = '10.0.0.1'\nlisten.http_port = 8443", "listen.https_port in"),
+            ("listen.address = '10.0.0.1'\nlisten.api = '0.0.0.0:8444'", "listen.api in"),
             ("listen.address = '10.0.0.1'\ndeploy.ticket_hours = 0", "deploy.ticket_hours in"),
             ("listen.address = '10.0.0.1'\ndeploy.pack_sources = ['cache/packs']", "deploy.pack_sources in"),
             ("listen.address = '10.0.0.1'\ndeploy.pack_sources = ['https://c/p']", "must be http://"),

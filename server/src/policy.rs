@@ -30,8 +30,10 @@ pub enum About<'a> {
 /// A call that somebody wants to make.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// Account name of a process on this machine.
+    /// Account name of a process on this machine, or `token:NAME`.
     pub account: &'a str,
+    /// Whether it is a token: those are allowed by rules that name them only.
+    pub token: bool,
     /// Verbs that make this call, as administrators know them.
     pub verbs: &'a [&'a str],
     /// What stands after verb and nodes (`-t node mgt=ipmi`, `osimage=demo`).

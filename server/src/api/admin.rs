@@ -107,7 +107,7 @@ async fn objects(
 ) -> Result<Json<Objects>, ApiError> {
     let names = names(query.names.as_deref());
     let act = Act {
-        parameters: format!("-t {}", kind.word()),
+        parameters: format!("-t {}{}", kind.word(), if query.secrets { " --secrets" } else { "" }),
         ..Act::read(READING, about(kind, names.as_deref()))
     };
     permit(&app, &actor, act).await?;

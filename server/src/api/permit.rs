@@ -107,8 +107,13 @@ fn decide(app: &App, actor: &Actor, act: &Act<'_>) -> Verdict {
         return Verdict::Allowed(None);
     }
     let known = app.known.now();
-    let call =
-        Call { account: &actor.1.name, verbs: act.verbs, parameters: &act.parameters, about: act.about };
+    let call = Call {
+        account: &actor.1.name,
+        token: actor.1.token,
+        verbs: act.verbs,
+        parameters: &act.parameters,
+        about: act.about,
+    };
     match known.rules().decide(&call, &*known) {
         // Whoever can reach the socket was let in by root; a token was only given a name.
         Verdict::Allowed(None) if actor.1.token && !act.reads => Verdict::Denied(None),

@@ -64,17 +64,18 @@ async fn bearer(parts: &Parts, app: &Arc<App>, peer: IpAddr) -> Result<Actor, Ap
 /// Root, who can read everything on this machine anyway.
 pub(super) struct Root;
 
-impl<S: Sync> FromRequestParts<S> for Root {
+impl FromRequestParts<Arc<App>> for Root {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        match parts.extensions.get::<Peer>() {
-            Some(Peer::Local(user)) if user.uid == 0 => Ok(Self),
-            Some(Peer::Local(_) | Peer::Network(_)) | None => Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "this is for root on the server's own socket only: it reads or gives away what holds secrets",
-            )),
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        // First, so that a token that is not good is refused as one.
+        if Actor::from_request_parts(parts, app).await?.1.root {
+            return Ok(Self);
         }
+        Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "this is for root on the server's own socket only: it reads or gives away what holds secrets",
+        ))
     }
 }
 

@@ -17,7 +17,8 @@ Examples:
   sysclone token revoke ci
 
 Tokens are good on the listener listen.api of the configuration, which is off unless it is set. What a token may do is
-said by policy rules for token:NAME; without any it may only ask. It never does what is root's.";
+said by policy rules that name token:NAME, which a later token of that name would have, too; without any rules it may
+only ask. It never does what is root's.";
 
 /// Options of token.
 #[derive(Debug, Args)]

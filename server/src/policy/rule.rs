@@ -103,7 +103,11 @@ impl Rule {
         if !self.here || (self.timed && !denies) {
             return false;
         }
-        let names = holds(&self.names, denies, |names| names.iter().any(|name| name == call.account));
+        let names = match &self.names {
+            // A rule for everybody was written for the accounts that root let in. Tokens are allowed by name only.
+            Condition::Any => denies || !call.token,
+            names => holds(names, denies, |names| names.iter().any(|name| name == call.account)),
+        };
         let commands = holds(&self.commands, denies, |commands| {
             commands.iter().any(|c| call.verbs.contains(&c.as_str()))
         });

@@ -37,7 +37,8 @@ fn decide(rules: &Rules, account: &str, words: &str, nodes: Option<&[&str]>) -> 
     let (verb, parameters) = words.split_once(' ').unwrap_or((words, ""));
     let nodes: Option<Vec<String>> = nodes.map(|nodes| nodes.iter().map(|&node| node.to_owned()).collect());
     let about = nodes.as_deref().map_or(About::All, About::Nodes);
-    rules.decide(&Call { account, verbs: &[verb], parameters, about }, &Four)
+    let token = account.starts_with("token:");
+    rules.decide(&Call { account, token, verbs: &[verb], parameters, about }, &Four)
 }
 
 fn allowed(verdict: &Verdict) -> bool {
@@ -73,8 +74,21 @@ fn a_range_must_hold_all_nodes_to_allow_and_one_to_deny() {
     for (nodes, expected) in [(Some(&["n3"][..]), true), (Some(&["n1", "n3"]), false), (None, false)] {
         assert_eq!(allowed(&decide(&deny, "anna", "rpower on", nodes)), expected, "{nodes:?}");
     }
-    let nothing = Call { account: "anna", verbs: &["probe"], parameters: "", about: About::Nothing };
+    let nothing =
+        Call { account: "anna", token: false, verbs: &["probe"], parameters: "", about: About::Nothing };
     assert!(!allowed(&allow.decide(&nothing, &Four)) && allowed(&deny.decide(&nothing, &Four)));
+}
+
+#[test]
+fn tokens_are_allowed_by_name_and_denied_with_everybody() {
+    let everybody = rules("1: rule=trusted");
+    assert!(
+        !allowed(&decide(&everybody, "token:ci", "lsdef", None))
+            && allowed(&decide(&everybody, "anna", "lsdef", None))
+    );
+    let named = rules("1: commands=rmdef rule=deny\n2: name=token:ci rule=allow");
+    assert!(allowed(&decide(&named, "token:ci", "lsdef", None)));
+    assert_eq!(decide(&named, "token:ci", "rmdef", None), Verdict::Denied(Some("1".into())));
 }
 
 #[test]

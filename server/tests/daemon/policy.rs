@@ -61,6 +61,8 @@ fn rules_decide_for_everybody_but_root() {
     denied(&nobody(&site, &["rmdef", "n1"]), "rmdef by nobody: no policy rule allows it");
     denied(&nobody(&site, &["chdef", "-t", "group", "compute", "nichosts=c"]), "chdef by nobody");
     denied(&nobody(&site, &["audit"]), "audit by nobody");
+    site.define("policy", "4", &[("commands", "lsdef"), ("parameters", "--secrets"), ("rule", "deny")]);
+    denied(&nobody(&site, &["lsdef", "n1", "--secrets"]), "policy rule 4 does not allow it");
     // Nobody who may change definitions may give himself more.
     site.define("policy", "7", &[("name", "nobody"), ("rule", "allow")]);
     denied(&nobody(&site, &["chdef", "-t", "policy", "1", "rule=trusted"]), "chdef by nobody: policy rule 7");

@@ -70,7 +70,7 @@ fn a_token_does_what_policy_says_and_is_named_in_the_audit_log() {
 fn what_is_roots_stays_roots() {
     let (site, api) = site();
     let (_, token) = sysclone(&site, &["token", "create", "ci"]);
-    site.define("policy", "1", &[("rule", "trusted")]);
+    site.define("policy", "1", &[("name", "token:ci"), ("rule", "trusted")]);
     site.define("node", "n1", &[("bmcpassword", "geheim")]);
     let at = |call: &str| format!("{api}/{call}");
     assert_eq!(call(&site, (&at("objects/node?secrets=true"), &token), None).status, 403);
@@ -78,7 +78,8 @@ fn what_is_roots_stays_roots() {
     assert_eq!(call(&site, (&at("tokens"), &token), None).status, 403);
     assert_eq!(call(&site, (&at("tokens"), &token), Some(json!({ "name": "more" }))).status, 403);
     let run = json!({ "nodes": ["n1"], "command": "true" });
-    assert_eq!(call(&site, (&at("run"), &token), Some(run)).status, 403);
+    assert_eq!(call(&site, (&at("run"), &token), Some(run.clone())).status, 403);
+    assert_eq!(call(&site, (&at("run"), "made-up"), Some(run)).status, 401);
 }
 
 #[test]
