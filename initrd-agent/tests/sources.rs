@@ -124,8 +124,9 @@ fn one_source_lies_and_one_dies_and_the_clone_is_whole() {
     let asked = [&liar, &dying, &good].map(|server| server.requests().len());
     // Both fetching threads may have asked before the first lie was found out; then nobody asks it again.
     assert!((1..=8).contains(&asked[0]), "{asked:?}");
-    // Each thread may find a kept connection dead, and asks once more on a new one.
-    assert!((4..=10).contains(&asked[1]), "{asked:?}");
+    // Several readers may be at it when it dies, and one that finds a kept connection dead asks once more on a new one.
+    // If it were not left alone then, all reads would try it first: eighteen requests and more.
+    assert!((4..=14).contains(&asked[1]), "{asked:?}");
     assert!(asked[2] > 5, "{asked:?}");
     // What the liar gave is fetched again frame by frame, nothing else is.
     let most = report.needed_bytes + asked[0] as u64 * (5 << 20);

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -80,12 +80,19 @@ impl Connections {
             if let Ok(answer) = self.exchange(host, stream, &request) {
                 return Ok(answer);
             }
+            // The others are no better.
+            self.lock().retain(|(of, _)| of != host);
         }
         self.exchange(host, connect(host)?, &request)
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, TcpStream)>> {
+        // Every change of it is one call, so a panic elsewhere leaves it whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn idle(&self, host: &str) -> Option<TcpStream> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.lock();
         let at = idle.iter().rposition(|(of, _)| of == host)?;
         Some(idle.remove(at).1)
     }
@@ -159,11 +166,7 @@ impl Answer<'_> {
     /// Keeps the connection for the next call; nothing of the body may be left.
     pub(super) fn done(self) {
         if self.head.keep && self.begun.is_empty() {
-            self.connections
-                .idle
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((self.host, self.stream));
+            self.connections.lock().push((self.host, self.stream));
         }
     }
 }
