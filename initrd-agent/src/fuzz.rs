@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sysclone_protocol::agent::{
     AgentEvent, BootReport, CaptureLine, CaptureOrder, CaptureReply, EnrollRequest, ErrorReply, EventReply,
-    InstallOrder, StagedPacks,
+    InstallOrder, Order, StagedPacks,
 };
 use sysclone_protocol::cmdline::BootArgs;
 use sysclone_protocol::inventory::Inventory;
@@ -25,6 +25,7 @@ pub fn message(bytes: &[u8]) {
     match name {
         b"EnrollRequest" => both_ways::<EnrollRequest>(json),
         b"InstallOrder" => both_ways::<InstallOrder>(json),
+        b"Order" => both_ways::<Order>(json),
         b"AgentEvent" => both_ways::<AgentEvent>(json),
         b"EventReply" => both_ways::<EventReply>(json),
         b"BootReport" => both_ways::<BootReport>(json),

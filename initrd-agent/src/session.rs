@@ -52,6 +52,8 @@ pub enum DiskState {
     Incomplete,
     /// The whole image; the machine may or may not start from it.
     Written,
+    /// Nobody knows: commands of the administrator ran.
+    Unknown,
 }
 
 impl DiskState {
@@ -66,6 +68,7 @@ impl DiskState {
             Phase::Partition | Phase::Assemble | Phase::Format | Phase::Mount => Self::Partitioned,
             Phase::Pull => Self::Incomplete,
             Phase::Identity | Phase::Bootloader | Phase::Verify | Phase::Finish => Self::Written,
+            Phase::Task => Self::Unknown,
         }
     }
 
@@ -78,6 +81,7 @@ impl DiskState {
             Self::Partitioned => "partitioned, no data",
             Self::Incomplete => "incomplete: part of the image is written",
             Self::Written => "image written, not yet made bootable and verified",
+            Self::Unknown => "as the commands left them",
         }
     }
 }

@@ -5,6 +5,8 @@
 //!   └────────┴──► withdrawn   ▲  │  └───────────┴─────────┴──► failed{phase, reason}
 //!                             │  ▼
 //!                        resuming{phase}
+//!
+//! armed ─► booting ─► running ─► done        work from memory; failed and withdrawn as above
 //! ```
 //! A node without a deployment is `defined`. Only the clone's own report makes it `booted`. The phase of an
 //! installation never goes back, so one that is past `plan` says for ever that disks were written to.
@@ -28,6 +30,10 @@ pub enum State {
     Rebooting,
     /// The clone reported from its own disk.
     Booted,
+    /// The agent works from memory.
+    Working,
+    /// It has done all it was told to.
+    Worked,
     /// It ended badly.
     Failed {
         /// Phase it failed in.
@@ -49,8 +55,12 @@ pub enum Input {
         /// Whether it was not interrupted too often.
         may_resume: bool,
     },
-    /// The agent gave a valid ticket.
+    /// The agent gave a valid ticket and installs.
     Enrolled,
+    /// The agent gave a valid ticket and works from memory.
+    TasksTaken,
+    /// All steps of the work from memory are done.
+    Worked,
     /// The agent began a phase.
     PhaseStarted(Phase),
     /// The agent failed.
@@ -91,6 +101,8 @@ impl State {
             Self::Finishing => "finishing",
             Self::Rebooting => "rebooting",
             Self::Booted => "booted",
+            Self::Working => "running",
+            Self::Worked => "done",
             Self::Failed { .. } => "failed",
             Self::Withdrawn => "withdrawn",
         }
@@ -102,7 +114,13 @@ impl State {
         match self {
             Self::Installing(phase) | Self::Resuming(phase) | Self::Failed { phase, .. } => Some(*phase),
             Self::Finishing => Some(Phase::Finish),
-            Self::Armed | Self::Booting | Self::Rebooting | Self::Booted | Self::Withdrawn => None,
+            Self::Armed
+            | Self::Booting
+            | Self::Rebooting
+            | Self::Booted
+            | Self::Working
+            | Self::Worked
+            | Self::Withdrawn => None,
         }
     }
 
@@ -115,21 +133,24 @@ impl State {
             | Self::Finishing
             | Self::Rebooting
             | Self::Booted
+            | Self::Working
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => false,
         }
     }
 
-    /// Whether an agent is at work on the node's disks.
+    /// Whether an agent is at work on the node.
     #[must_use]
     pub fn is_running(&self) -> bool {
         match self {
-            Self::Installing(_) | Self::Finishing => true,
+            Self::Installing(_) | Self::Finishing | Self::Working => true,
             Self::Armed
             | Self::Booting
             | Self::Resuming(_)
             | Self::Rebooting
             | Self::Booted
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => false,
         }
@@ -145,9 +166,13 @@ impl State {
                 Some("the machine restarted in its installation; waits for the agent to go on with it")
             }
             Self::Rebooting => Some("waits for the clone to start from its own disk"),
-            Self::Installing(_) | Self::Finishing | Self::Booted | Self::Failed { .. } | Self::Withdrawn => {
-                None
-            }
+            Self::Installing(_)
+            | Self::Finishing
+            | Self::Booted
+            | Self::Working
+            | Self::Worked
+            | Self::Failed { .. }
+            | Self::Withdrawn => None,
         }
     }
 
@@ -160,6 +185,8 @@ impl State {
             Input::LoaderSeen => self.after_loader(),
             Input::BootedAgain { may_resume } => Ok(self.after_restart(*may_resume)),
             Input::Enrolled => self.after_enrolment(),
+            Input::TasksTaken => self.after_tasks_taken(),
+            Input::Worked => self.after_work(),
             Input::PhaseStarted(phase) => self.after_phase(*phase),
             Input::AgentFailed { phase, reason } => self.after_failure(*phase, reason),
             Input::Installed => self.after_installed(),
@@ -176,6 +203,8 @@ impl State {
             | Self::Finishing
             | Self::Rebooting
             | Self::Booted
+            | Self::Working
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("a network boot with the ticket")),
         }
@@ -189,8 +218,30 @@ impl State {
             | Self::Finishing
             | Self::Rebooting
             | Self::Booted
+            | Self::Working
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("enrolling")),
+        }
+    }
+
+    fn after_tasks_taken(&self) -> Result<Option<Self>, IllegalMove> {
+        if self.awaits_ticket() { Ok(Some(Self::Working)) } else { Err(self.illegal("beginning to work")) }
+    }
+
+    fn after_work(&self) -> Result<Option<Self>, IllegalMove> {
+        match self {
+            Self::Working => Ok(Some(Self::Worked)),
+            Self::Worked => Ok(None),
+            Self::Armed
+            | Self::Booting
+            | Self::Resuming(_)
+            | Self::Installing(_)
+            | Self::Finishing
+            | Self::Rebooting
+            | Self::Booted
+            | Self::Failed { .. }
+            | Self::Withdrawn => Err(self.illegal("the end of work from memory")),
         }
     }
 
@@ -208,11 +259,16 @@ impl State {
             Self::Finishing => failed(Phase::Finish, ""),
             Self::Installing(phase) if may_resume => Some(Self::Resuming(*phase)),
             Self::Installing(phase) => failed(*phase, " once too often"),
+            Self::Working => {
+                let reason = "the machine restarted before its work was done: run nodeset again".to_owned();
+                Some(Self::Failed { phase: Phase::Task, reason })
+            }
             Self::Armed
             | Self::Booting
             | Self::Resuming(_)
             | Self::Rebooting
             | Self::Booted
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => None,
         }
@@ -220,17 +276,16 @@ impl State {
 
     fn after_phase(&self, next: Phase) -> Result<Option<Self>, IllegalMove> {
         let Self::Installing(now) = self else {
-            // A repeated message after the last phase began changes nothing.
-            return if *self == Self::Finishing {
-                Ok(None)
-            } else {
-                Err(self.illegal("a phase of an installation"))
+            return match (self, next) {
+                // A repeated message after the last phase began changes nothing.
+                (Self::Finishing, _) | (Self::Working, Phase::Start | Phase::Task) => Ok(None),
+                _ => Err(self.illegal("a phase of an installation")),
             };
         };
         match next {
             // Phases that this version does not know are some agent's own business.
             Phase::Unknown => Ok(None),
-            Phase::Capture | Phase::Boot => Err(self.illegal("a phase of another role")),
+            Phase::Capture | Phase::Boot | Phase::Task => Err(self.illegal("a phase of another role")),
             Phase::Finish => Ok(Some(Self::Finishing)),
             // Disks are cleared once in the life of a deployment.
             Phase::Clear | Phase::Partition | Phase::Assemble | Phase::Format if next < *now => {
@@ -243,13 +298,16 @@ impl State {
 
     fn after_failure(&self, phase: Phase, reason: &str) -> Result<Option<Self>, IllegalMove> {
         match self {
-            Self::Installing(_) | Self::Finishing | Self::Rebooting => {
+            Self::Installing(_) | Self::Finishing | Self::Rebooting | Self::Working => {
                 Ok(Some(Self::Failed { phase, reason: reason.to_owned() }))
             }
             Self::Failed { .. } => Ok(None),
-            Self::Armed | Self::Booting | Self::Resuming(_) | Self::Booted | Self::Withdrawn => {
-                Err(self.illegal("a failure"))
-            }
+            Self::Armed
+            | Self::Booting
+            | Self::Resuming(_)
+            | Self::Booted
+            | Self::Worked
+            | Self::Withdrawn => Err(self.illegal("a failure")),
         }
     }
 
@@ -262,6 +320,8 @@ impl State {
             | Self::Booting
             | Self::Resuming(_)
             | Self::Booted
+            | Self::Working
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("the end of an installation")),
         }
@@ -276,6 +336,8 @@ impl State {
             | Self::Resuming(_)
             | Self::Installing(_)
             | Self::Finishing
+            | Self::Working
+            | Self::Worked
             | Self::Failed { .. }
             | Self::Withdrawn => Err(self.illegal("a boot report")),
         }
@@ -283,12 +345,12 @@ impl State {
 
     fn after_withdrawal(&self, by: &str) -> Option<Self> {
         match self {
-            Self::Armed | Self::Booting => Some(Self::Withdrawn),
+            Self::Armed | Self::Booting | Self::Working => Some(Self::Withdrawn),
             Self::Installing(phase) | Self::Resuming(phase) => {
                 Some(Self::Failed { phase: *phase, reason: withdrawn(by) })
             }
             Self::Finishing => Some(Self::Failed { phase: Phase::Finish, reason: withdrawn(by) }),
-            Self::Rebooting | Self::Booted | Self::Failed { .. } | Self::Withdrawn => None,
+            Self::Rebooting | Self::Booted | Self::Worked | Self::Failed { .. } | Self::Withdrawn => None,
         }
     }
 

@@ -17,6 +17,8 @@ fn all_states() -> Vec<State> {
         State::Finishing,
         State::Rebooting,
         State::Booted,
+        State::Working,
+        State::Worked,
         failed(),
         State::Withdrawn,
     ]
@@ -36,27 +38,31 @@ fn row(input: &Input) -> Vec<&'static str> {
 
 #[test]
 fn the_whole_table_of_moves() {
-    // armed, booting, installing start, pull, verify, resuming pull, finishing, rebooting, booted, failed, withdrawn
+    // armed, booting, installing start, pull, verify, resuming pull, finishing, rebooting, booted, running, done,
+    // failed, withdrawn
     let cases = [
-        (Input::LoaderSeen, "booting = ! ! ! = ! ! ! ! !"),
-        (Input::BootedAgain { may_resume: true }, "= = resuming resuming failed = failed = = = ="),
-        (Input::BootedAgain { may_resume: false }, "= = failed failed failed = failed = = = ="),
-        (Input::Enrolled, "installing installing ! ! ! installing ! ! ! ! !"),
-        (Input::PhaseStarted(Phase::Pull), "! ! installing = = ! = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Clear), "! ! installing ! ! ! = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Start), "! ! = = = ! = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Finish), "! ! finishing finishing finishing ! = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Unknown), "! ! = = = ! = ! ! ! !"),
-        (Input::PhaseStarted(Phase::Boot), "! ! ! ! ! ! = ! ! ! !"),
+        (Input::LoaderSeen, "booting = ! ! ! = ! ! ! ! ! ! !"),
+        (Input::BootedAgain { may_resume: true }, "= = resuming resuming failed = failed = = failed = = ="),
+        (Input::BootedAgain { may_resume: false }, "= = failed failed failed = failed = = failed = = ="),
+        (Input::Enrolled, "installing installing ! ! ! installing ! ! ! ! ! ! !"),
+        (Input::TasksTaken, "running running ! ! ! running ! ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Pull), "! ! installing = = ! = ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Clear), "! ! installing ! ! ! = ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Start), "! ! = = = ! = ! ! = ! ! !"),
+        (Input::PhaseStarted(Phase::Finish), "! ! finishing finishing finishing ! = ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Unknown), "! ! = = = ! = ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Boot), "! ! ! ! ! ! = ! ! ! ! ! !"),
+        (Input::PhaseStarted(Phase::Task), "! ! ! ! ! ! = ! ! = ! ! !"),
         (
             Input::AgentFailed { phase: Phase::Pull, reason: "x".into() },
-            "! ! failed failed failed ! failed failed ! = !",
+            "! ! failed failed failed ! failed failed ! failed ! = !",
         ),
-        (Input::Installed, "! ! ! ! rebooting ! rebooting = ! ! !"),
-        (Input::BootReported, "! ! ! ! ! ! ! booted = ! !"),
+        (Input::Installed, "! ! ! ! rebooting ! rebooting = ! ! ! ! !"),
+        (Input::Worked, "! ! ! ! ! ! ! ! ! done = ! !"),
+        (Input::BootReported, "! ! ! ! ! ! ! booted = ! ! ! !"),
         (
             Input::Withdrawn { by: "x".into() },
-            "withdrawn withdrawn failed failed failed failed failed = = = =",
+            "withdrawn withdrawn failed failed failed failed failed = = withdrawn = = =",
         ),
     ];
     for (input, expected) in cases {

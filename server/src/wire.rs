@@ -153,6 +153,18 @@ pub struct ChangeRequest {
     pub attributes: Vec<AttributeChange>,
 }
 
+/// Gives an object another name.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RenameRequest {
+    /// Its type; not site and not group.
+    #[serde(rename = "type")]
+    pub kind: ObjectType,
+    /// Its name.
+    pub from: String,
+    /// The name it gets.
+    pub to: String,
+}
+
 /// What a [`ChangeRequest`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -213,7 +225,8 @@ pub struct NodesetRequest {
 pub struct NodeStatus {
     /// Node name.
     pub node: String,
-    /// State word: `defined`, `armed`, `booting`, `installing`, `resuming`, `finishing`, `rebooting`, `booted`, `failed`.
+    /// State word: `defined`, `armed`, `booting`, `installing`, `resuming`, `finishing`, `rebooting`, `booted`,
+    /// `running`, `done`, `failed`.
     pub state: String,
     /// Phase while installing, and the phase it failed in.
     pub phase: Option<Phase>,
@@ -221,6 +234,9 @@ pub struct NodeStatus {
     pub progress: Option<(u64, u64)>,
     /// `name@generation` being or last installed.
     pub image: Option<String>,
+    /// What it does or did from memory instead: `shell`, `runcmd=lsblk,shutdown`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<String>,
     /// Why it failed, or what it waits for.
     pub reason: Option<String>,
     /// When it came into this state, RFC 3339 UTC.

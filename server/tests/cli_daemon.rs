@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 /// How long the daemon may take to come up on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -182,6 +186,42 @@ fn a_group_gives_its_nodes_attributes_computed_from_their_names() {
     assert!(wrong.starts_with("1\nError: ") && wrong.contains("of all cannot be computed"), "{wrong}");
     let wrong = daemon.cli(r"chdef n2 ip=|\D+(\d+)|10.77.0.($1+300)|");
     assert!(wrong.contains("10.77.0.302") && wrong.starts_with("1\n"), "{wrong}");
+    let wrong = daemon.cli(r"chdef -t group -o all ip=|\D+(\d+)|10.77.0.($1+254)|");
+    assert!(wrong.contains("ip would be wrong for n2") && wrong.contains("10.77.0.256"), "{wrong}");
+    daemon.cli("chdef n2 ip=10.77.0.9");
+    let spared = daemon.cli(r"chdef -t group -o all ip=|\D+(\d+)|10.77.0.($1+254)|");
+    assert_eq!(spared, "0\n1 object definitions have been created or modified.\n", "n2 has its own");
+}
+
+#[test]
+fn a_definition_gets_another_name_and_what_names_it_follows() {
+    let daemon = Daemon::start();
+    daemon.cli("mkdef n1,n2 groups=all arch=x86_64 bmcpassword=secret");
+    daemon.cli("mkdef -t group -o static members=n1,n2");
+    daemon.cli("mkdef -t network -o lab net=10.77.0.0 mask=255.255.255.0");
+    daemon.cli("nodeset n1 offline");
+    for (words, expected) in [
+        ("chdef -t node -o n1 -n m1", "0\nChanged the object name from n1 to m1.\n"),
+        ("chdef -t network -o lab -n net1", "0\nChanged the object name from lab to net1.\n"),
+        ("lsdef -t network", "0\nnet1  (network)\n"),
+        ("lsdef -s static", "0\nm1  (node)\nn2  (node)\n"),
+        ("nodeset m1 stat", "0\nm1: offline\n"),
+        ("lsdef m1 -i bmcpassword -c --secrets", "0\nm1: bmcpassword=secret\n"),
+        ("chdef n1 -n m2", "1\nError: Could not find an object named 'n1' of type 'node'.\n"),
+        ("chdef m1 -n n2", "1\nError: m1: An object named 'n2' of type 'node' is already defined.\n"),
+        (
+            "chdef -t group -o static -n other",
+            "1\nError: static: objects of type 'group' cannot be renamed\n",
+        ),
+        (
+            "chdef m1 -n a/b",
+            "1\nError: m1: 'a/b' is not a valid node name (letters, digits, '-', '.', not starting with '-' or '.')\n",
+        ),
+        ("chdef all -n x", "2\nError: -n is for one object, these are 2\n"),
+        ("chdef m1 -n x arch=ppc64", "2\nError: -n takes no attributes: change them before or after\n"),
+    ] {
+        assert_eq!(daemon.cli(words), expected, "{words}");
+    }
 }
 
 #[test]
@@ -210,6 +250,50 @@ fn a_stanza_file_of_everything_makes_the_same_definitions_elsewhere() {
     assert_eq!(other.cli("lsdef n3 -i nonsense -c"), "0\nn3: nonsense=1\n");
     let changed = other.cli_with("chdef -z", more);
     assert_eq!(&changed[..changed.find('\n').unwrap()], "0", "{changed}");
+}
+
+/// Names, and for each some attributes: known ones, unknown ones, and values with all that a line can hold.
+fn database() -> impl Strategy<Value = BTreeMap<(&'static str, String), BTreeMap<String, String>>> {
+    let kind = prop::sample::select(vec!["node", "group", "osimage", "network", "policy", "passwd"]);
+    let name = "[a-z][a-z0-9]{0,5}(-[a-z0-9]{1,3})?";
+    let attr = prop_oneof![
+        prop::sample::select(vec!["groups", "comments", "usercomment", "netboot", "members", "wherevals"])
+            .prop_map(str::to_owned),
+        "[a-z][a-z0-9_.]{0,8}",
+    ];
+    let value = prop_oneof![
+        "[a-z0-9]{1,8}(,[a-z0-9]{1,8}){0,3}",
+        r"/\\z/-[a-z]{1,3}/",
+        r"[ -~\u{a1}-\u{17f}]{1,30}",
+        "[=:#|/!@$\"']{1,6}",
+    ];
+    let attributes = prop::collection::btree_map(attr, value, 1..6);
+    prop::collection::btree_map((kind, name), attributes, 1..12)
+}
+
+#[test]
+fn what_lsdef_writes_mkdef_reads_back_to_the_letter() {
+    let daemon = Daemon::start();
+    let made = std::cell::Cell::new(0_usize);
+    let config = ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&database(), |objects| {
+            let mut file = String::new();
+            for ((kind, name), attributes) in &objects {
+                file.push_str(&format!("{name}:\n    objtype={kind}\n"));
+                attributes.iter().for_each(|(attr, value)| file.push_str(&format!("    {attr}={value}\n")));
+            }
+            // What is not a valid definition is refused for itself.
+            daemon.cli_with("mkdef -z -f", &file);
+            let written = daemon.cli("lsdef -a -l -z");
+            let again = daemon.cli_with("mkdef -z -f", written.strip_prefix("0\n").unwrap());
+            prop_assert!(again.starts_with("0\n"), "{again}");
+            prop_assert_eq!(daemon.cli("lsdef -a -l -z"), written.clone());
+            made.set(written.matches("objtype=").count());
+            Ok(())
+        })
+        .unwrap();
+    assert!(made.get() > 50, "of what was made up, only {} objects were valid", made.get());
 }
 
 #[test]

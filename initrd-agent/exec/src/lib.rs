@@ -1,5 +1,6 @@
 //! The only place that starts external programs. Every run logs its argument list, has a deadline, and on failure
-//! carries the command, its status and the tail of its error output. No shell is ever involved.
+//! carries the command, its status and the tail of its error output. No shell is involved, but where the command is a
+//! shell's own: one that an administrator wrote.
 
 mod command;
 mod fake;

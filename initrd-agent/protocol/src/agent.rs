@@ -2,7 +2,7 @@
 //!
 //! | call | role | body → answer |
 //! |---|---|---|
-//! | `POST /agent/v1/enroll` | install | [`EnrollRequest`] → [`InstallOrder`] |
+//! | `POST /agent/v1/enroll` | install | [`EnrollRequest`] → [`Order`] |
 //! | `POST /agent/v1/event` | all | [`AgentEvent`] → [`EventReply`] |
 //! | `GET /agent/v1/manifest` | install | → signed manifest bytes of the ordered generation |
 //! | `POST /agent/v1/report` | report | [`BootReport`] → [`EventReply`] |
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::inventory::Inventory;
 use crate::layout::DiskRules;
 use crate::names::{ImageRef, Mac, NodeName, Secret};
+use crate::task::Tasks;
 
 /// Sent once by an armed node; the ticket in it is burnt by the answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,9 +43,40 @@ pub struct EnrollRequest {
     /// Whether the agent understands [`InstallOrder::resume`].
     #[serde(default)]
     pub can_resume: bool,
+    /// Whether the agent understands a [`TaskOrder`].
+    #[serde(default)]
+    pub can_do_tasks: bool,
 }
 
 /// What an enrolled node must do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Order {
+    /// Become a clone.
+    Install(InstallOrder),
+    /// Work from memory.
+    Tasks(TaskOrder),
+}
+
+/// Work that leaves the image alone: commands, a shell, waiting.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskOrder {
+    /// What this order belongs to.
+    pub job: String,
+    /// Bearer token for the calls that follow.
+    pub token: Secret,
+    /// The node's own name.
+    pub node: NodeName,
+    /// The steps.
+    pub tasks: Tasks,
+    /// Whether a failure may leave a root shell on the console.
+    #[serde(default)]
+    pub allow_shell: bool,
+    /// Server's clock, seconds since the epoch.
+    pub now: i64,
+}
+
+/// How a node becomes a clone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InstallOrder {
     /// The deployment this order belongs to.
@@ -113,6 +145,8 @@ pub enum Phase {
     Capture,
     /// The clone is running from its own disk (report role).
     Boot,
+    /// Working from memory, as a [`TaskOrder`] says.
+    Task,
     /// A phase this version does not know.
     #[serde(other)]
     Unknown,
@@ -177,6 +211,8 @@ pub enum AgentEventKind {
         #[serde(default)]
         host_keys: Vec<String>,
     },
+    /// All steps of a [`TaskOrder`] are done; the machine restarts or switches itself off now.
+    Worked,
     /// A kind this version does not know.
     #[serde(other)]
     Unknown,

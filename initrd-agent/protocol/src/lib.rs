@@ -9,3 +9,4 @@ pub mod inventory;
 pub mod layout;
 pub mod names;
 pub mod plan;
+pub mod task;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sysclone_image::{ManifestDigest, PackId};
 use sysclone_protocol::agent::{
-    AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, InstallOrder, StagedPacks,
+    AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, Order, StagedPacks,
 };
 use sysclone_protocol::names::Secret;
 use ureq::Agent;
@@ -64,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// The server refused the ticket.
-    pub fn enroll(&self, request: &EnrollRequest) -> Result<InstallOrder, CallError> {
+    pub fn enroll(&self, request: &EnrollRequest) -> Result<Order, CallError> {
         self.post("enroll", request)
     }
 

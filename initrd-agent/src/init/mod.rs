@@ -4,5 +4,5 @@
 mod mounts;
 mod supervise;
 
-pub(crate) use supervise::restart;
 pub use supervise::{WORKER_FAILED, deliver_failure, run_init};
+pub(crate) use supervise::{console_shell, restart, switch_off};

@@ -151,8 +151,7 @@ fn hold(shell: bool, cmdline: &str) -> ! {
         if shell {
             tracing::info!("root shell on the console; the log is {LOG_FILE}, `reboot -f` restarts");
             drop(std::io::stdout().flush());
-            let command = Command::new(BUSYBOX).args(["setsid", "cttyhack", "sh"]).env("PATH", PATH);
-            match start_attached(&command) {
+            match start_attached(&console_shell()) {
                 Ok(child) => {
                     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
                     tracing::debug!(ended = wait_for_child(pid), "shell");
@@ -166,11 +165,24 @@ fn hold(shell: bool, cmdline: &str) -> ! {
     }
 }
 
+/// A root shell that has the console as its terminal.
+pub(crate) fn console_shell() -> Command {
+    Command::new(BUSYBOX).args(["setsid", "cttyhack", "sh"]).env("PATH", PATH)
+}
+
 /// Restarts the machine at once. Everything is written before.
 pub(crate) fn restart() {
     rustix::fs::sync();
     if let Err(error) = reboot(RebootCommand::Restart) {
         tracing::error!(%error, "the kernel does not restart this machine; switch it off and on");
+    }
+}
+
+/// Switches the machine off at once. Everything is written before.
+pub(crate) fn switch_off() {
+    rustix::fs::sync();
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        tracing::error!(%error, "the kernel does not switch this machine off");
     }
 }
 

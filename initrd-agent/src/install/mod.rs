@@ -6,6 +6,7 @@ mod order;
 mod reporter;
 mod start;
 mod steps;
+mod tasks;
 mod work;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::console::{Place, start_logging};
 use crate::failure;
 use crate::init::{WORKER_FAILED, restart};
 use crate::session::{FILE, Session};
+use start::Started;
 
 /// The CA that signs the server's certificate; the server adds it to the initrd that it serves.
 pub const CA_FILE: &str = "/etc/sysclone/ca.pem";
@@ -31,9 +33,13 @@ pub const KEY_FILE: &str = "/etc/sysclone/server.pub";
 pub fn run(debug: bool) -> ExitCode {
     start_logging(Place::Consoles, debug);
     let began = std::time::Instant::now();
-    let error = match start::start(began).and_then(work::install) {
-        Ok(()) => {
-            tracing::info!("restarting into the clone");
+    let done = start::start(began).and_then(|started| match started {
+        Started::Install(enrolled) => work::install(*enrolled).map(|()| "restarting into the clone"),
+        Started::Tasks(work) => tasks::carry_out(&work.0, work.1),
+    });
+    let error = match done {
+        Ok(text) => {
+            tracing::info!("{text}");
             restart();
             anyhow::anyhow!("the kernel did not restart the machine")
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use sysclone_exec::{System, missing_tools};
-use sysclone_protocol::agent::{AgentEventKind, EnrollRequest, InstallOrder, Phase};
+use sysclone_protocol::agent::{AgentEventKind, EnrollRequest, InstallOrder, Order, Phase, TaskOrder};
 use sysclone_protocol::cmdline::BootArgs;
 use sysclone_protocol::inventory::Inventory;
 use sysclone_protocol::names::Secret;
@@ -41,8 +41,16 @@ pub(super) struct Enrolled {
     pub(super) missing: Vec<&'static str>,
 }
 
+/// A machine with something to do.
+pub(super) enum Started {
+    /// Become a clone.
+    Install(Box<Enrolled>),
+    /// Work from memory.
+    Tasks(Box<(TaskOrder, Steps)>),
+}
+
 /// Starts the machine and trades its ticket for an order.
-pub(super) fn start(began: Instant) -> anyhow::Result<Enrolled> {
+pub(super) fn start(began: Instant) -> anyhow::Result<Started> {
     tracing::info!("phase start started");
     let missing: Vec<&str> = missing_tools(&tools::required()).iter().map(|tool| tool.0).collect();
     if !missing.is_empty() {
@@ -62,12 +70,16 @@ pub(super) fn start(began: Instant) -> anyhow::Result<Enrolled> {
     let inventory = bring_up(&args, modules.as_ref())?;
     let client = Client::new(&args.server, &ca_pem, Patience::Endless)?;
     let order = enroll(&client, &args, &inventory)?;
-    match clock::set_from_server(order.now) {
+    let now = match &order {
+        Order::Install(order) => order.now,
+        Order::Tasks(order) => order.now,
+    };
+    match clock::set_from_server(now) {
         Ok(off) => tracing::info!("clock set, it was off by {off} s"),
         Err(error) => tracing::warn!(%error, "the clock could not be set"),
     }
-    let client = client.with_token(order.token.clone());
     let session = session(&args, &order);
+    let client = client.with_token(session.token.clone());
     session.save(Path::new(FILE)).with_context(|| format!("writing {FILE}"))?;
     let reporter = Reporter::start(client.clone());
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -75,16 +87,20 @@ pub(super) fn start(began: Instant) -> anyhow::Result<Enrolled> {
     reporter.tell(Phase::Start, AgentEventKind::Done { millis });
     tracing::info!("phase start done in {}.{:03} s", millis / 1000, millis % 1000);
     let steps = Steps::new(reporter, session, Path::new(FILE));
-    Ok(Enrolled {
-        client,
-        order,
-        pinned_key,
-        ca_pem,
-        server: args.server,
-        inventory,
-        modules,
-        steps,
-        missing,
+    let server = args.server;
+    Ok(match order {
+        Order::Tasks(order) => Started::Tasks(Box::new((order, steps))),
+        Order::Install(order) => Started::Install(Box::new(Enrolled {
+            client,
+            order,
+            pinned_key,
+            ca_pem,
+            server,
+            inventory,
+            modules,
+            steps,
+            missing,
+        })),
     })
 }
 
@@ -93,13 +109,18 @@ fn read_pinned(path: &str) -> anyhow::Result<String> {
         .with_context(|| format!("reading {path}, which the boot server adds to the initrd that it serves"))
 }
 
-fn session(args: &BootArgs, order: &InstallOrder) -> Session {
+/// What the supervisor needs of an order.
+fn session(args: &BootArgs, order: &Order) -> Session {
+    let (token, allow_shell, resume) = match order {
+        Order::Install(order) => (&order.token, order.allow_shell, order.resume),
+        Order::Tasks(order) => (&order.token, order.allow_shell, false),
+    };
     Session {
         server: args.server.clone(),
-        token: order.token.clone(),
-        allow_shell: order.allow_shell,
+        token: token.clone(),
+        allow_shell,
         phase: Phase::Start,
-        disk_state: if order.resume { DiskState::Incomplete } else { DiskState::Untouched },
+        disk_state: if resume { DiskState::Incomplete } else { DiskState::Untouched },
         failure: None,
     }
 }
@@ -141,7 +162,7 @@ fn wait_for_disks(
     }
 }
 
-fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Result<InstallOrder> {
+fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Result<Order> {
     let request = EnrollRequest {
         node: args.node.clone(),
         ticket: args.ticket.clone(),
@@ -150,17 +171,22 @@ fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Re
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         attempt: Some(Secret::new(uuid::Uuid::new_v4().simple().to_string())),
         can_resume: true,
+        can_do_tasks: true,
     };
     tracing::info!("asking {} for an order for {}", args.server, args.node);
     let order = client.enroll(&request).context("enrolling")?;
-    ensure!(
-        order.node == args.node,
-        "the server's order is for {}, this machine is {}",
-        order.node,
-        args.node
-    );
-    let verb = if order.resume { "go on installing" } else { "install" };
-    tracing::info!("order: {verb} {} as {}", order.image, order.hostname);
+    let node = match &order {
+        Order::Tasks(order) => {
+            tracing::info!("order: {}", order.tasks);
+            &order.node
+        }
+        Order::Install(order) => {
+            let verb = if order.resume { "go on installing" } else { "install" };
+            tracing::info!("order: {verb} {} as {}", order.image, order.hostname);
+            &order.node
+        }
+    };
+    ensure!(*node == args.node, "the server's order is for {node}, this machine is {}", args.node);
     Ok(order)
 }
 

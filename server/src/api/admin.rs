@@ -10,18 +10,20 @@ use serde::Deserialize;
 
 use super::error::ApiError;
 use super::extract::{Body, Path, Query};
-use super::permit::{Act, READING, permit, permit_changes};
+use super::permit::{Act, READING, permit, permit_changes, permit_rename};
 use super::routes::Routes;
 use super::user::Actor;
 use super::{audit, capture, events, images, metrics, power, probe, remote, secrets, tokens};
 use crate::app::App;
-use crate::define::{Inherited, apply_changes};
+use crate::define::{self, Inherited, apply_changes};
 use crate::deploy;
 use crate::noderange::Range;
 use crate::policy::About;
 use crate::wire::{
     ChangeRequest, NodeStatus, NodesetRequest, ObjectType, Objects, Outcome, RangeReply, RangeRequest,
+    RenameRequest,
 };
+use sysclone_protocol::names::ImageName;
 
 /// Largest body: definitions of tens of thousands of nodes.
 const MAX_BODY: usize = 32 << 20;
@@ -33,6 +35,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .get("/api/v1/objects/{type}", "Definitions of one type, passwords masked", objects)
         .post("/api/v1/objects", "Changes definitions; one outcome for each name", change)
         .post("/api/v1/objects/batch", "Changes definitions in one transaction", change_many)
+        .post("/api/v1/objects/rename", "Gives an object another name", rename)
         .post("/api/v1/nodeset", "What nodes do at their next network boot", nodeset)
         .get("/api/v1/status", "Where nodes stand", status)
         .post("/api/v1/capture", "Captures a golden client; closing the answer ends it", capture::capture)
@@ -149,12 +152,42 @@ async fn changed(
     let permit = permit_changes(app, &actor, &requests).await?;
     let owned = Arc::clone(app);
     app.to_the_end(async move {
-        let outcomes = apply_changes(&owned.db, &requests, &actor.0).await?;
+        let outcomes = apply_changes((&owned.db, &owned.known.now()), &requests, &actor.0).await?;
         permit.done(&owned, &outcomes).await;
         owned.known.refresh(&owned.db).await?;
         Ok(Json(outcomes))
     })
     .await
+}
+
+async fn rename(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    Body(request): Body<RenameRequest>,
+) -> Result<Json<Outcome>, ApiError> {
+    let permit = permit_rename(&app, &actor, &request).await?;
+    let owned = Arc::clone(&app);
+    app.to_the_end(async move {
+        let is_stored = stored(&owned, &request).await;
+        let mut tx = owned.db.write().await?;
+        let result = define::rename((&mut tx, is_stored), &request, &actor.0).await?;
+        tx.commit().await?;
+        let outcome = Outcome { name: request.from, result };
+        permit.done(&owned, std::slice::from_ref(&outcome)).await;
+        owned.known.refresh(&owned.db).await?;
+        Ok(Json(outcome))
+    })
+    .await
+}
+
+/// Whether the store keeps generations of an osimage under its name.
+async fn stored(app: &Arc<App>, request: &RenameRequest) -> bool {
+    let name = request.from.parse::<ImageName>().ok().filter(|_| request.kind == ObjectType::Osimage);
+    let Some(name) = name else { return false };
+    let store = Arc::clone(&app.store);
+    let found = tokio::task::spawn_blocking(move || store.generations(&name)).await;
+    // A store that cannot be read may well have them.
+    !matches!(found, Ok(Ok(generations)) if generations.is_empty())
 }
 
 async fn nodeset(

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
-use sysclone_protocol::agent::{AgentEvent, BootReport, EnrollRequest, EventReply, InstallOrder};
+use sysclone_protocol::agent::{AgentEvent, BootReport, EnrollRequest, EventReply, Order};
 
 use super::agent_auth::Bearer;
 use super::error::ApiError;
@@ -57,7 +57,7 @@ fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
 async fn enroll(
     State(app): State<Arc<App>>,
     request: Result<Json<EnrollRequest>, JsonRejection>,
-) -> Result<Json<InstallOrder>, ApiError> {
+) -> Result<Json<Order>, ApiError> {
     let request = body(request)?;
     let owned = Arc::clone(&app);
     Ok(Json(app.to_the_end(async move { deploy::enroll(&owned, &request).await }).await?))
@@ -90,10 +90,13 @@ async fn manifest(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Respons
     if !job.state.is_running() {
         return Err(ApiError::new(StatusCode::CONFLICT, "this deployment is over"));
     }
+    let Some(image) = job.work.image().cloned() else {
+        return Err(ApiError::new(StatusCode::CONFLICT, "this node installs no image"));
+    };
     let store = Arc::clone(&app.store);
     let bytes = packs::blocking(move || {
-        deploy::pin_for_deploy(&store, &job.image, &job.node);
-        store.manifest_bytes(&job.image.name, job.image.generation)
+        deploy::pin_for_deploy(&store, &image, &job.node);
+        store.manifest_bytes(&image.name, image.generation)
     })
     .await?;
     Ok(octets(bytes))

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::db::NewAudit;
 use crate::policy::{About, Call, Verdict};
 use crate::trust::{MASK, is_secret};
-use crate::wire::{AttributeAction, ChangeAction, ChangeRequest, ObjectType, Outcome};
+use crate::wire::{AttributeAction, ChangeAction, ChangeRequest, ObjectType, Outcome, RenameRequest};
 
 /// Verbs that read definitions.
 pub(super) const READING: &[&str] = &["lsdef", "nodels", "tabdump", "gettab", "tabgrep"];
@@ -69,6 +69,20 @@ pub(super) async fn permit_changes(
     let acts: Vec<_> =
         requests.iter().map(|request| (change(request), request.kind == ObjectType::Policy)).collect();
     permit_all(app, actor, &acts).await
+}
+
+/// As [`permit`] for an object that gets another name: a node under both its names.
+pub(super) async fn permit_rename(
+    app: &App,
+    actor: &Actor,
+    request: &RenameRequest,
+) -> Result<Permit, ApiError> {
+    let RenameRequest { kind, from, to } = request;
+    let names = [from.clone(), to.clone()];
+    let about = if *kind == ObjectType::Node { About::Nodes(&names) } else { About::Nothing };
+    let parameters = format!("-t {} -o {from} -n {to}", kind.word());
+    let act = Act::write(&["chdef", "nodech"], parameters, about);
+    permit_all(app, actor, &[(act, *kind == ObjectType::Policy)]).await
 }
 
 /// Each act, and whether it changes policy itself: that is for root and those whom a rule calls trusted, or every rule

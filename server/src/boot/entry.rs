@@ -6,7 +6,6 @@ use sysclone_protocol::names::{Mac, Secret};
 
 use crate::app::App;
 use crate::define::{Node, Snapshot};
-use crate::deploy::armed_word;
 
 /// What starts the agent on an armed node.
 #[derive(Debug, Clone)]
@@ -15,6 +14,8 @@ pub struct Ticketed {
     pub ticket: Secret,
     /// The interface that asks, when the request says it.
     pub boot_mac: Option<Mac>,
+    /// What it does, for whoever reads the configuration or the loader's menu.
+    pub headline: String,
 }
 
 /// The entry of a node: with a ticket it starts the agent, without one the machine goes on to its disk.
@@ -36,7 +37,7 @@ pub fn boot_entry(
     let listen = &app.config.listen;
     let args = arguments(app, snapshot, node, (arch, ticketed));
     Ok(Entry {
-        headline: Headline::new(&armed_word(&attributes)),
+        headline: Headline::new(&ticketed.headline),
         action: Action::Install(Install {
             http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
             kernel: format!("{arch}/kernel").parse()?,

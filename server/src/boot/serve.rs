@@ -17,7 +17,7 @@ use super::files::BootFile;
 use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
 use crate::define::{Node, Snapshot};
-use crate::deploy::{advance, booted_again};
+use crate::deploy::{advance, armed_word, booted_again};
 use crate::state::Input;
 
 /// Something that has a name.
@@ -85,7 +85,9 @@ impl BootNames {
         let ticketed = match &job {
             Some(job) if is_armed(job) && self.is_node(node, asker.peer).await => {
                 let ticket = app.keys.ticket.ticket(&job.id, &job.nonce);
-                Some(Ticketed { ticket, boot_mac: request_mac(request) })
+                let attributes = snapshot.attributes(node.name.as_str()).cloned().unwrap_or_default();
+                let headline = armed_word(&job.work, &attributes);
+                Some(Ticketed { ticket, boot_mac: request_mac(request), headline })
             }
             Some(_) | None => None,
         };

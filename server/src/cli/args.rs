@@ -184,6 +184,10 @@ pub(super) struct Mkdef {
 
 #[derive(Debug, Args)]
 pub(super) struct Chdef {
+    /// Give the one object named this name instead; not for types site and group
+    #[arg(short = 'n', long, value_name = "NAME",
+          conflicts_with_all = ["plus", "minus", "dynamic", "conditions", "stanza"])]
+    pub(super) name: Option<String>,
     #[command(flatten)]
     pub(super) define: Define,
 }
@@ -283,7 +287,7 @@ pub(super) struct Rmdef {
 pub(super) struct Nodeset {
     /// Nodes
     pub(super) noderange: String,
-    /// boot, offline, stat, osimage, osimage=NAME or osimage=NAME@GENERATION
+    /// boot, offline, stat, osimage, osimage=NAME or osimage=NAME@GENERATION, shell, standby, shutdown, runcmd=COMMAND
     pub(super) state: String,
     #[command(flatten)]
     pub(super) common: Common,
@@ -403,7 +407,12 @@ Examples:
   nodeset rack[1-4] osimage=demo        the newest generation of demo, at the next network boot
   nodeset n1 osimage=demo@3             its third generation
   nodeset n1 boot                       no installation, boot from disk
-  nodeset all stat                      what is set now";
+  nodeset all stat                      what is set now
+From memory, once, with the disks left alone (the next network boot goes to the disk again):
+  nodeset n1 shell                      a root shell on the console; leave it to restart
+  nodeset n1 standby                    wait; the next nodeset for the node restarts it into what that says
+  nodeset n1 runcmd='lsblk -o NAME,SIZE,SERIAL'   run a command, restart; what it says is in `sysclone events n1`
+  nodeset n1 runcmd='fw-update',shutdown          and switch the machine off instead";
 
 const IMGCAPTURE_EXAMPLES: &str = "\
 Examples:

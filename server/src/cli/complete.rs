@@ -116,7 +116,9 @@ fn states(typed: &OsStr) -> Vec<CompletionCandidate> {
     match typed.strip_prefix("osimage=") {
         Some(image) => candidates(known_images(image).into_iter(), "osimage="),
         None => {
-            let words = ["boot", "offline", "stat", "osimage", "osimage="].map(str::to_owned);
+            let words =
+                ["boot", "offline", "stat", "osimage", "osimage=", "shell", "standby", "shutdown", "runcmd="]
+                    .map(str::to_owned);
             candidates(words.into_iter().filter(|word| word.starts_with(typed)), "")
         }
     }

@@ -8,7 +8,9 @@ use super::console::{Console, Exit, Usage};
 use super::objects::{self, Typed};
 use super::stanza::Stanzas;
 use super::{templates, words};
-use crate::wire::{AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome};
+use crate::wire::{
+    AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Outcome, RenameRequest,
+};
 
 /// What the daemon says of an object that did not exist before.
 const CREATED: &str = "created";
@@ -24,7 +26,42 @@ pub(super) async fn make(args: &Mkdef, console: &mut Console) -> anyhow::Result<
 
 /// Changes definitions; those that do not exist are made.
 pub(super) async fn change(args: &Chdef, console: &mut Console) -> anyhow::Result<Exit> {
-    run(&args.define, (ChangeAction::Change, None), console).await
+    match &args.name {
+        Some(name) => rename(&args.define, name, console).await,
+        None => run(&args.define, (ChangeAction::Change, None), console).await,
+    }
+}
+
+/// Gives one object another name.
+async fn rename(args: &Define, name: &str, console: &mut Console) -> anyhow::Result<Exit> {
+    let kind = words::one_type(args.names.kind.as_deref())?;
+    let words = words::split(&args.words, AttributeAction::Set)?;
+    if !words.attributes.is_empty() {
+        return Err(Usage("-n takes no attributes: change them before or after".to_owned()).into());
+    }
+    let text = words::one_of(args.names.objects.as_ref(), words.names)?;
+    objects::required(kind, None, text.clone())?;
+    let client = Client::new(&args.common.socket);
+    let Typed { mut names, unknown } = objects::chosen(&client, kind, (text, &[])).await?;
+    names.extend(unknown);
+    let [from] = &names[..] else {
+        return Err(Usage(format!("-n is for one object, these are {}", names.len())).into());
+    };
+    let request = RenameRequest { kind, from: from.clone(), to: name.to_owned() };
+    let outcome: Outcome = client.post("/api/v1/objects/rename", &request).await?;
+    if args.common.json {
+        return objects::show_json(&[outcome], console);
+    }
+    match &outcome.result {
+        Ok(_) => {
+            console.line(&format!("Changed the object name from {from} to {name}."))?;
+            Ok(Exit::Done)
+        }
+        Err(error) => {
+            console.error(&objects::refusal(from, error))?;
+            Ok(Exit::Failed)
+        }
+    }
 }
 
 async fn run(

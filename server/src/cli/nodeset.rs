@@ -5,8 +5,9 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::{objects, targets};
 use crate::wire::{NodesetRequest, Outcome};
+use sysclone_protocol::task::Tasks;
 
-/// States that can be typed; `osimage` may be followed by `=NAME`.
+/// States that can be typed beside work from memory; `osimage` may be followed by `=NAME`.
 const STATES: [&str; 4] = ["boot", "offline", "stat", "osimage"];
 
 /// Sets what nodes do at their next network boot. A bad node does not keep the others from being set.
@@ -29,7 +30,10 @@ pub(super) async fn run(args: &Nodeset, console: &mut Console) -> anyhow::Result
 pub(super) fn check(state: &str) -> Result<(), Usage> {
     let word = state.split_once('=').map_or(state, |(word, _)| word);
     match (STATES.contains(&word), word == "osimage" || word == state) {
-        (false, _) => Err(Usage(format!("Unknown state {state} requested"))),
+        (false, _) => match state.parse::<Tasks>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Usage(error.to_string())),
+        },
         (true, false) => Err(Usage(format!("'{word}' takes no value"))),
         (true, true) => Ok(()),
     }
@@ -51,7 +55,9 @@ mod tests {
 
     #[test]
     fn states_are_checked_before_anything_is_asked() {
-        for state in ["boot", "stat", "osimage", "osimage=demo", "osimage=demo@3"] {
+        for state in
+            ["boot", "stat", "osimage", "osimage=demo", "osimage=demo@3", "shell", "runcmd=lsblk,shutdown"]
+        {
             assert_eq!(check(state), Ok(()), "{state}");
         }
         assert_eq!(check("install").unwrap_err().0, "Unknown state install requested");

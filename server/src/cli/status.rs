@@ -47,7 +47,7 @@ pub(super) fn steady(status: &NodeStatus) -> String {
 
 fn worded(status: &NodeStatus, percent: &str) -> String {
     let (before_phase, before_reason) = if status.state == "failed" { (" in ", ": ") } else { (": ", ", ") };
-    let image = status.image.as_ref().map(|image| format!(" {image}"));
+    let image = status.image.as_ref().or(status.tasks.as_ref()).map(|image| format!(" {image}"));
     let phase = status.phase.map(|phase| format!("{before_phase}{}", phase_word(phase)));
     let reason = status.reason.as_ref().map(|reason| format!("{before_reason}{reason}"));
     let (image, phase) = (image.unwrap_or_default(), phase.unwrap_or_default());
@@ -79,6 +79,7 @@ pub(super) fn phase_word(phase: Phase) -> &'static str {
         Phase::Finish => "finish",
         Phase::Capture => "capture",
         Phase::Boot => "boot",
+        Phase::Task => "task",
         Phase::Unknown => "a later phase",
     }
 }
@@ -94,6 +95,7 @@ pub(super) mod tests {
             phase,
             progress: None,
             image: Some("demo@3".to_owned()),
+            tasks: None,
             reason: None,
             since: "2026-01-02T03:04:05Z".to_owned(),
         }

@@ -112,23 +112,25 @@ impl Watching<'_> {
         Ok(())
     }
 
-    /// Says what did not end well. True when every node is booted.
+    /// Says what did not end well. True when every node is booted, or has done what it was told to do from memory.
     fn close(self, in_time: bool) -> anyhow::Result<bool> {
         let of_state = |state: &str| self.latest.iter().filter(|s| s.state == state).count();
-        let (booted, failed) = (of_state("booted"), of_state("failed"));
-        for status in self.latest.iter().filter(|status| status.state != "booted") {
+        let (booted, done, failed) = (of_state("booted"), of_state("done"), of_state("failed"));
+        let ended_well = |status: &&NodeStatus| matches!(status.state.as_str(), "booted" | "done");
+        for status in self.latest.iter().filter(|status| !ended_well(status)) {
             self.console.node_error(&status.node, &status::said(status))?;
         }
-        let waiting = self.nodes.len() - booted - failed;
+        let waiting = self.nodes.len() - booted - done - failed;
+        let done_text = if done > 0 { format!(", {done} done") } else { String::new() };
         let late = if in_time { String::new() } else { format!(", {waiting} not finished in time") };
-        self.console.note(&format!("{booted} booted, {failed} failed{late}\n"))?;
-        Ok(booted == self.nodes.len())
+        self.console.note(&format!("{booted} booted{done_text}, {failed} failed{late}\n"))?;
+        Ok(booted + done == self.nodes.len())
     }
 }
 
 /// Whether nothing more will happen to the node by itself.
 fn has_ended(status: &NodeStatus) -> bool {
-    matches!(status.state.as_str(), "booted" | "failed" | "withdrawn")
+    matches!(status.state.as_str(), "booted" | "done" | "failed" | "withdrawn")
 }
 
 /// One status for every node. A node that was removed meanwhile will not boot: it counts as failed.
@@ -140,6 +142,7 @@ fn complete(found: Vec<NodeStatus>, nodes: &[String]) -> Vec<NodeStatus> {
         phase: None,
         progress: None,
         image: None,
+        tasks: None,
         reason: Some("its definition was removed".to_owned()),
         since: String::new(),
     };

@@ -1,4 +1,4 @@
-//! Jobs: one deployment of one image generation onto one node each.
+//! Jobs: what one node does at its next network boot, most often the deployment of one image generation.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,9 @@ use sqlx::sqlite::SqliteRow;
 use sysclone_protocol::layout::DiskRules;
 use sysclone_protocol::names::{ImageRef, Mac, NodeName};
 
+use super::work::{Work, read_state, read_work};
 use super::{Db, DbError, Tx, list, timestamp};
-use crate::state::{State, parse_phase, phase_word};
+use crate::state::{State, phase_word};
 use crate::trust::TokenHash;
 
 /// Rules per layout disk label.
@@ -24,8 +25,8 @@ pub struct NewJob<'a> {
     pub id: &'a str,
     /// Whose it is.
     pub node: &'a NodeName,
-    /// What it installs.
-    pub image: &'a ImageRef,
+    /// What it is about.
+    pub work: &'a Work,
     /// Interfaces that its ticket is bound to.
     pub macs: &'a [Mac],
     /// System UUID that its ticket is bound to, when the node's definition has one.
@@ -49,8 +50,8 @@ pub struct Job {
     pub id: String,
     /// Whose it is.
     pub node: NodeName,
-    /// What it installs.
-    pub image: ImageRef,
+    /// What it is about.
+    pub work: Work,
     /// Interfaces that its ticket is bound to.
     pub macs: Vec<Mac>,
     /// System UUID that its ticket is bound to.
@@ -86,7 +87,7 @@ pub enum Role {
     Report,
 }
 
-const COLUMNS: &str = "id, node, image, generation, macs, uuid, disk_rules, nonce, expires_at, consumed_at, \
+const COLUMNS: &str = "id, node, image, generation, tasks, macs, uuid, disk_rules, nonce, expires_at, consumed_at, \
      attempt, resumes, machine, state, phase, reason, done, total, changed_at";
 
 /// The job that says where a node stands: its newest that was not withdrawn.
@@ -125,6 +126,20 @@ impl Db {
             }
         }
         Ok(None)
+    }
+
+    /// The image of a node's newest deployment, whatever else the node did later.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn deployed_image(&self, node: &str) -> Result<Option<ImageRef>, DbError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM job WHERE node = ? AND image IS NOT NULL AND state <> 'withdrawn' \
+             ORDER BY seq DESC LIMIT 1"
+        );
+        let row = sqlx::query(&sql).bind(node).fetch_optional(&self.pool).await?;
+        let job = row.as_ref().map(Job::read).transpose()?;
+        Ok(job.and_then(|job| job.work.image().cloned()))
     }
 
     /// Nodes that `nodeset offline` took off the network boot.
@@ -173,15 +188,20 @@ impl Tx<'_> {
     /// # Errors
     /// The database cannot be written.
     pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<(), DbError> {
+        let tasks = match job.work {
+            Work::Tasks(tasks) => Some(tasks.to_string()),
+            Work::Install(_) => None,
+        };
         sqlx::query(
-            "INSERT INTO job (id, node, image, generation, macs, uuid, disk_rules, nonce, ticket_hash, \
+            "INSERT INTO job (id, node, image, generation, tasks, macs, uuid, disk_rules, nonce, ticket_hash, \
              expires_at, state, created_at, created_by, changed_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(job.id)
         .bind(job.node.as_str())
-        .bind(job.image.name.as_str())
-        .bind(job.image.generation)
+        .bind(job.work.image().map(|image| image.name.as_str()))
+        .bind(job.work.image().map(|image| image.generation))
+        .bind(tasks)
         .bind(json(job.macs))
         .bind(job.uuid)
         .bind(json(job.disk_rules))
@@ -211,6 +231,8 @@ impl Tx<'_> {
             | State::Finishing
             | State::Rebooting
             | State::Booted
+            | State::Working
+            | State::Worked
             | State::Withdrawn => None,
         };
         sqlx::query(
@@ -285,6 +307,21 @@ impl Tx<'_> {
         self.set_offline(&[node.to_owned()], false).await
     }
 
+    /// What is known of a node's deployments is known of it under its new name.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn rename_in_jobs(&mut self, from: &str, to: &str) -> Result<(), DbError> {
+        // What an earlier node of the new name has left would be in the way.
+        self.forget_jobs(to).await?;
+        for sql in
+            ["UPDATE job SET node = ?2 WHERE node = ?1", "UPDATE offline SET node = ?2 WHERE node = ?1"]
+        {
+            sqlx::query(sql).bind(from).bind(to).execute(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+
     /// Takes nodes off the network boot, or puts them back.
     ///
     /// # Errors
@@ -303,7 +340,6 @@ impl Tx<'_> {
 impl Job {
     fn read(row: &SqliteRow) -> Result<Self, DbError> {
         let node: String = row.try_get("node")?;
-        let image: String = row.try_get("image")?;
         let hash = |bytes: Vec<u8>| {
             let length = bytes.len();
             bytes.try_into().map(TokenHash).map_err(|_| wrong("hash", &format!("{length} bytes")))
@@ -314,10 +350,7 @@ impl Job {
         Ok(Self {
             id: row.try_get("id")?,
             node: node.parse().map_err(|_| wrong("node name", &node))?,
-            image: ImageRef {
-                name: image.parse().map_err(|_| wrong("image name", &image))?,
-                generation: row.try_get("generation")?,
-            },
+            work: read_work(row)?,
             macs: from_json("list of MAC addresses", &row.try_get::<String, _>("macs")?)?,
             uuid: row.try_get("uuid")?,
             disk_rules: from_json("disk rules", &row.try_get::<String, _>("disk_rules")?)?,
@@ -334,28 +367,7 @@ impl Job {
     }
 }
 
-fn read_state(row: &SqliteRow) -> Result<State, DbError> {
-    let word: String = row.try_get("state")?;
-    let phase: Option<String> = row.try_get("phase")?;
-    let phase = || parse_phase(phase.as_deref().unwrap_or_default());
-    Ok(match word.as_str() {
-        "armed" => State::Armed,
-        "booting" => State::Booting,
-        "installing" => State::Installing(phase()),
-        "resuming" => State::Resuming(phase()),
-        "finishing" => State::Finishing,
-        "rebooting" => State::Rebooting,
-        "booted" => State::Booted,
-        "failed" => {
-            let reason: Option<String> = row.try_get("reason")?;
-            State::Failed { phase: phase(), reason: reason.unwrap_or_default() }
-        }
-        "withdrawn" => State::Withdrawn,
-        other => return Err(wrong("state", other)),
-    })
-}
-
-fn wrong(what: &'static str, value: &str) -> DbError {
+pub(super) fn wrong(what: &'static str, value: &str) -> DbError {
     DbError::Row { what, value: value.to_owned() }
 }
 

@@ -11,6 +11,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "resume", include_str!("../../migrations/0002_resume.sql")),
     (3, "audit", include_str!("../../migrations/0003_audit.sql")),
     (4, "token", include_str!("../../migrations/0004_token.sql")),
+    (5, "task", include_str!("../../migrations/0005_task.sql")),
 ];
 
 #[derive(Debug)]

@@ -10,6 +10,7 @@ mod migrations;
 mod objects;
 mod sealing;
 mod tokens;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use audit::{AuditFilter, NewAudit};
 pub use events::NewEvent;
 pub use jobs::{Job, NewJob, Role, RulesByLabel};
 pub use objects::Attributes;
+pub use work::Work;
 
 /// How long a statement waits for another process that holds the database (a backup, an administrator's sqlite3).
 const BUSY: Duration = Duration::from_secs(60);

@@ -107,6 +107,21 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Gives an object another name, which nothing of its type has.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn rename_object(&mut self, kind: ObjectType, (from, to): (&str, &str)) -> Result<(), DbError> {
+        for sql in [
+            "INSERT INTO object (type, name) VALUES (?1, ?3)",
+            "UPDATE attribute SET name = ?3 WHERE type = ?1 AND name = ?2",
+            "DELETE FROM object WHERE type = ?1 AND name = ?2",
+        ] {
+            sqlx::query(sql).bind(kind.word()).bind(from).bind(to).execute(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+
     /// Removes an object; answers whether it was there.
     ///
     /// # Errors

@@ -6,20 +6,23 @@ use std::net::Ipv4Addr;
 use sysclone_protocol::names::Mac;
 
 use super::attributes::{check_attribute, check_object_name};
+use super::inherit::OWN;
 use super::node::parse_macs;
 use super::perl::{Computed, PerlError};
+use super::snapshot::Snapshot;
 use crate::db::{Attributes, Db, DbError, NewEvent, Tx};
 use crate::state::Input;
 use crate::wire::{
     AttributeAction, AttributeChange, ChangeAction, ChangeRequest, ObjectType, Objects, Outcome,
 };
 
-/// Does what is asked, in one transaction; answers for each name in the requests' order.
+/// Does what is asked, in one transaction; answers for each name in the requests' order. What groups have now is as
+/// `known` says.
 ///
 /// # Errors
 /// The database failed; then nothing was changed.
 pub async fn apply_changes(
-    db: &Db,
+    (db, known): (&Db, &Snapshot),
     requests: &[ChangeRequest],
     actor: &str,
 ) -> Result<Vec<Outcome>, DbError> {
@@ -33,7 +36,11 @@ pub async fn apply_changes(
     for request in requests {
         let objects = present.entry(request.kind).or_default();
         for name in &request.names {
-            let result = match prepare(request, name, objects.get(name), &taken) {
+            let prepared = match fits_nodes((&mut tx, known), request, name).await? {
+                Ok(()) => prepare(request, name, objects.get(name), &taken),
+                Err(refused) => Err(refused),
+            };
+            let result = match prepared {
                 Ok(change) => {
                     let text = write(&mut tx, (request.kind, name), &change, actor).await?;
                     change.remember((request.kind, name), objects, &mut taken);
@@ -127,7 +134,12 @@ fn prepare(
 
 /// What a node's value comes to, which is what must be valid; none when it depends on the nodes of a group.
 fn computed(kind: ObjectType, object: &str, (attr, value): (&str, &str)) -> Result<Option<String>, String> {
-    if !matches!(kind, ObjectType::Node | ObjectType::Group) {
+    let of_nodes = match kind {
+        ObjectType::Node => true,
+        ObjectType::Group => !OWN.contains(&attr),
+        _ => false,
+    };
+    if !of_nodes {
         return Ok(Some(value.to_owned()));
     }
     let wrong = |error: PerlError| format!("{attr}={value} of {object} cannot be computed: {error}");
@@ -136,6 +148,36 @@ fn computed(kind: ObjectType, object: &str, (attr, value): (&str, &str)) -> Resu
         Some(computed) if kind == ObjectType::Node => computed.value(object).map_err(wrong),
         Some(_) => Ok(None),
     }
+}
+
+/// Whether what a group's computed values come to is valid for each of its nodes that has none of its own.
+async fn fits_nodes(
+    (tx, known): (&mut Tx<'_>, &Snapshot),
+    request: &ChangeRequest,
+    group: &str,
+) -> Result<Result<(), String>, DbError> {
+    let members = known.group(group).filter(|_| request.kind == ObjectType::Group).unwrap_or_default();
+    let parse = |change: &'_ AttributeChange| Computed::parse(&change.value).ok().flatten();
+    let computed: Vec<_> =
+        request.attributes.iter().filter_map(|change| Some((&change.name, parse(change)?))).collect();
+    if computed.is_empty() || members.is_empty() {
+        return Ok(Ok(()));
+    }
+    let nodes = tx.objects(ObjectType::Node, Some(members)).await?;
+    let inherits = |own: &Attributes, attr: &String| !own.contains_key(attr);
+    for (node, own) in &nodes {
+        for (attr, computed) in computed.iter().filter(|(attr, _)| inherits(own, attr)) {
+            let value = computed.value(node).map_err(|error| error.to_string());
+            let checked = value.and_then(|value| {
+                check_attribute(ObjectType::Node, attr, value.as_deref().unwrap_or_default())
+                    .map_err(|error| error.to_string())
+            });
+            if let Err(error) = checked {
+                return Ok(Err(format!("{attr} would be wrong for {node}, a node of this group: {error}")));
+            }
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// Applies one change of an attribute; list members stay in order, each once.
@@ -199,7 +241,7 @@ async fn stop_deployment(tx: &mut Tx<'_>, node: &str, actor: &str) -> Result<(),
         let withdrawn = Input::Withdrawn { by: actor.to_owned() };
         if let Ok(Some(state)) = job.state.after(&withdrawn) {
             let text =
-                format!("the deployment of {} ends as {}: the node was removed", job.image, state.word());
+                format!("the deployment of {} ends as {}: the node was removed", job.work, state.word());
             tx.event(NewEvent { node: Some(node), actor, kind: "node-state", text }).await?;
         }
     }

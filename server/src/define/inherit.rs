@@ -8,7 +8,8 @@ use crate::db::Attributes;
 use crate::wire::Objects;
 
 /// What a group says of itself, not of its nodes.
-const OWN: &[&str] = &["groups", "grouptype", "membergroups", "members", "usercomment", "wherevals"];
+pub(super) const OWN: &[&str] =
+    &["groups", "grouptype", "membergroups", "members", "usercomment", "wherevals"];
 
 /// An attribute as a group has it.
 #[derive(Debug, Clone)]

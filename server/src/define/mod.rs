@@ -10,6 +10,7 @@ mod network;
 mod node;
 mod perl;
 mod ranges;
+mod rename;
 pub mod schema;
 mod snapshot;
 
@@ -20,4 +21,5 @@ pub use disk_rules::{DiskRule, RuleError, parse_disk_rules};
 pub use inherit::Inherited;
 pub use network::{Network, Site};
 pub use node::{Node, Serial};
+pub use rename::rename;
 pub use snapshot::{Placed, Snapshot};

@@ -3,7 +3,7 @@
 use super::DeployError;
 use super::pin::unpin_deploy;
 use crate::app::App;
-use crate::db::{Job, NewEvent, Tx};
+use crate::db::{Job, NewEvent, Tx, Work};
 use crate::state::{Input, State, phase_word};
 
 /// What became of a job.
@@ -36,7 +36,7 @@ pub async fn advance(
     tx.commit().await?;
     app.progress.clear(&job.id);
     if job.state.is_running() && !state.is_running() {
-        unpin_deploy(app, &job.image, &job.node).await;
+        unpin_deploy(app, &job).await;
     }
     Ok(Advance { state, changed: true })
 }
@@ -53,12 +53,14 @@ pub(super) async fn write_state(
     let kind = match state {
         State::Failed { .. } => "node-failed",
         State::Booted => "node-booted",
+        State::Worked => "node-done",
         State::Armed
         | State::Booting
         | State::Installing(_)
         | State::Resuming(_)
         | State::Finishing
         | State::Rebooting
+        | State::Working
         | State::Withdrawn => "node-state",
     };
     tx.event(NewEvent { node: Some(job.node.as_str()), actor, kind, text }).await?;
@@ -66,19 +68,24 @@ pub(super) async fn write_state(
 }
 
 fn describe(job: &Job, state: &State, note: &str) -> String {
-    let image = &job.image;
+    let work = &job.work;
     let sentence = match state {
-        State::Armed => format!("armed with {image}"),
+        State::Armed => format!("armed with {work}"),
         State::Booting => "booting: fetched its network boot configuration".to_owned(),
-        State::Installing(phase) => format!("installing {image}: {}", phase_word(*phase)),
+        State::Installing(phase) => format!("installing {work}: {}", phase_word(*phase)),
         State::Resuming(phase) => {
-            format!("the machine restarted in {}; it may go on with {image} where it was", phase_word(*phase))
+            format!("the machine restarted in {}; it may go on with {work} where it was", phase_word(*phase))
         }
-        State::Finishing => format!("finishing {image}"),
-        State::Rebooting => format!("{image} is on the disk; rebooting"),
-        State::Booted => format!("booted {image} from its own disk"),
+        State::Finishing => format!("finishing {work}"),
+        State::Rebooting => format!("{work} is on the disk; rebooting"),
+        State::Booted => format!("booted {work} from its own disk"),
+        State::Working => format!("runs from memory: {work}"),
+        State::Worked => format!("done: {work}"),
         State::Failed { phase, reason } => format!("failed in {}: {reason}", phase_word(*phase)),
-        State::Withdrawn => format!("the deployment of {image} was withdrawn"),
+        State::Withdrawn => match work {
+            Work::Install(image) => format!("the deployment of {image} was withdrawn"),
+            Work::Tasks(tasks) => format!("{tasks} was withdrawn"),
+        },
     };
     if note.is_empty() { sentence } else { format!("{sentence} ({note})") }
 }

@@ -54,6 +54,7 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
             let note = if keys.is_empty() { keys } else { format!("ssh host keys {keys}") };
             (Input::Installed, note)
         }
+        AgentEventKind::Worked => (Input::Worked, String::new()),
         AgentEventKind::Done { millis } => {
             let seconds = format!("{}.{}", millis / 1000, millis % 1000 / 100);
             return say(app, job, ("agent-phase", format!("{word} took {seconds} s"))).await;
@@ -94,15 +95,15 @@ async fn say(app: &App, job: &Job, (kind, text): (&str, String)) -> Result<Event
 /// # Errors
 /// The report is not about this deployment, or comes when it cannot be true.
 pub async fn boot_report(app: &App, job: &Job, report: BootReport) -> Result<EventReply, DeployError> {
-    let said = (&report.node, report.job.as_str(), &report.image);
-    if said != (&job.node, job.id.as_str(), &job.image) {
+    let said = (&report.node, report.job.as_str(), Some(&report.image));
+    if said != (&job.node, job.id.as_str(), job.work.image()) {
         let reason = format!(
             "the clone says that it is {} with {} of deployment {}, expected was {} with {} of {}",
             report.node,
             report.image,
             shown(&report.job),
             job.node,
-            job.image,
+            job.work,
             job.id
         );
         let node = Some(job.node.as_str());

@@ -1,7 +1,8 @@
 //! Arms one node: everything that can be wrong is said before the node is switched on.
 
 use jiff::{SignedDuration, Timestamp};
-use sysclone_protocol::names::{ImageRef, Secret};
+use sysclone_protocol::names::Secret;
+use sysclone_protocol::task::Tasks;
 use uuid::Uuid;
 
 use super::DeployError;
@@ -9,16 +10,17 @@ use super::advance::write_state;
 use super::image::Installable;
 use crate::app::App;
 use crate::boot::{Ticketed, boot_entry};
-use crate::db::{Job, NewEvent, NewJob, RulesByLabel, Tx};
+use crate::db::{Job, NewEvent, NewJob, RulesByLabel, Tx, Work};
 use crate::define::{Node, Snapshot};
 use crate::state::Input;
 use crate::trust::{TokenHash, random};
 use crate::wire::ObjectType;
 
-/// A node that can be armed.
+/// A node that can be armed, and with what.
 pub(super) struct Ready<'a> {
     node: &'a Node,
     rules: RulesByLabel,
+    work: Work,
 }
 
 /// Checks a node against an image, in xCAT's words where it has some.
@@ -28,6 +30,35 @@ pub(super) fn check<'a>(
     name: &str,
     image: &Installable,
 ) -> Result<Ready<'a>, String> {
+    let node = bootable(app, snapshot, name, |arch| match arch {
+        Some(arch) if *arch != image.arch => {
+            Err(format!("the node is {arch}, but the OS image {} is for {}", image.image, image.arch))
+        }
+        Some(_) | None => Ok(image.arch.clone()),
+    })?;
+    let rules = image.rules_for(node)?;
+    Ok(Ready { node, rules, work: Work::Install(image.image.clone()) })
+}
+
+/// Checks a node that is to work from memory.
+pub(super) fn check_for_tasks<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    name: &str,
+    tasks: &Tasks,
+) -> Result<Ready<'a>, String> {
+    let arch = |arch: Option<&String>| Ok(arch.map_or("x86_64", String::as_str).to_owned());
+    let node = bootable(app, snapshot, name, arch)?;
+    Ok(Ready { node, rules: RulesByLabel::new(), work: Work::Tasks(tasks.clone()) })
+}
+
+/// A node that our kernel and initrd can be booted on; `arch_for` chooses them, knowing the node's own.
+fn bootable<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    name: &str,
+    arch_for: impl FnOnce(Option<&String>) -> Result<String, String>,
+) -> Result<&'a Node, String> {
     let node = snapshot
         .node(name)
         .ok_or_else(|| format!("Could not find an object named '{name}' of type 'node'."))?
@@ -39,27 +70,23 @@ pub(super) fn check<'a>(
         return Err(missing.to_owned());
     }
     node.serial.map_err(str::to_owned)?;
-    if let Some(arch) = node.arch.as_ref().filter(|arch| **arch != image.arch) {
-        return Err(format!("the node is {arch}, but the OS image {} is for {}", image.image, image.arch));
-    }
-    if !app.boot_files.has_arch(&image.arch) {
-        let arch = &image.arch;
+    let arch = arch_for(node.arch.as_ref())?;
+    if !app.boot_files.has_arch(&arch) {
         return Err(format!(
             "boot_dir has no kernel and initrd for {arch}: sysclone-image-builder --arch {arch}"
         ));
     }
-    let rules = image.rules_for(node)?;
     // Rendered once here, so that a kernel argument that no loader can carry is not found at boot.
-    let sample = Ticketed { ticket: Secret::new("x".repeat(32)), boot_mac: None };
+    let headline = String::new();
+    let sample = Ticketed { ticket: Secret::new("x".repeat(32)), boot_mac: None, headline };
     boot_entry(app, snapshot, node, Some(&sample)).map_err(|error| error.to_string())?;
-    Ok(Ready { node, rules })
+    Ok(node)
 }
 
 /// Writes the armed job. What else belongs to it is written for all nodes at once, by [`note`].
 pub(super) async fn arm(
     (app, tx): (&App, &mut Tx<'_>),
     ready: &Ready<'_>,
-    image: &Installable,
     actor: &str,
 ) -> Result<(), DeployError> {
     let name = &ready.node.name;
@@ -71,7 +98,7 @@ pub(super) async fn arm(
     tx.insert_job(&NewJob {
         id: &id,
         node: name,
-        image: &image.image,
+        work: &ready.work,
         macs: &ready.node.macs,
         uuid: ready.node.uuid.as_deref(),
         disk_rules: &ready.rules,
@@ -81,7 +108,7 @@ pub(super) async fn arm(
         created_by: actor,
     })
     .await?;
-    let text = armed_text(&image.image, expires_at);
+    let text = armed_text(&ready.work, expires_at);
     tx.event(NewEvent { node: Some(name.as_str()), actor, kind: "node-armed", text }).await?;
     Ok(())
 }
@@ -100,9 +127,9 @@ pub(super) async fn note(tx: &mut Tx<'_>, nodes: &[String], image: &Installable)
     Ok(())
 }
 
-fn armed_text(image: &ImageRef, expires_at: Timestamp) -> String {
+fn armed_text(work: &Work, expires_at: Timestamp) -> String {
     let until = expires_at.round(jiff::Unit::Second).unwrap_or(expires_at);
-    format!("armed with {image}; its ticket is good for one network boot until {until}")
+    format!("armed with {work}; its ticket is good for one network boot until {until}")
 }
 
 /// Takes back what a node was set to do. An agent that is at work is told to stop.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sysclone_protocol::agent::{EnrollRequest, InstallOrder, Phase};
+use sysclone_protocol::agent::{EnrollRequest, InstallOrder, Order, Phase, TaskOrder};
 use sysclone_protocol::names::{Mac, Secret};
 
 use super::DeployError;
 use super::advance::write_state;
 use crate::app::App;
-use crate::db::{Job, NewEvent};
+use crate::db::{Job, NewEvent, Work};
 use crate::state::{Input, State};
 use crate::trust::{Token, TokenHash, random};
 
@@ -18,7 +18,7 @@ use crate::trust::{Token, TokenHash, random};
 /// # Errors
 /// The ticket is not good for this machine now ([`DeployError::Refused`], with an event), or something failed; a
 /// ticket is burnt only when there is an order.
-pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<InstallOrder, DeployError> {
+pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<Order, DeployError> {
     let mut tx = app.db.write().await?;
     let job = tx.job_by_ticket(&TokenHash::of(request.ticket.reveal())).await?;
     let attempt = request.attempt.as_ref().map(|text| TokenHash::of(text.reveal()));
@@ -38,10 +38,14 @@ pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<InstallOr
     let token = app.keys.ticket.token(Token::Install, &job.id, &seed);
     let report_token = app.keys.ticket.token(Token::Report, &job.id, &seed);
     // Whatever could fail is done before the ticket burns.
+    let tokens = (TokenHash::of(token.reveal()), TokenHash::of(report_token.reveal()));
     let order = make_order(app, &job, token, report_token)?;
     if !again {
-        let state = job.state.after(&Input::Enrolled)?.unwrap_or(State::Installing(Phase::Start));
-        let tokens = (TokenHash::of(order.token.reveal()), TokenHash::of(order.report_token.reveal()));
+        let (input, begun) = match &job.work {
+            Work::Install(_) => (Input::Enrolled, State::Installing(Phase::Start)),
+            Work::Tasks(_) => (Input::TasksTaken, State::Working),
+        };
+        let state = job.state.after(&input)?.unwrap_or(begun);
         tx.consume_ticket(&job.id, (attempt, &machine), tokens).await?;
         write_state(&mut tx, &job, &state, ((0, 0), "agent", &machine)).await?;
     }
@@ -71,7 +75,10 @@ fn judge(
     if job.node != request.node {
         return Verdict::Bad(format!("the ticket was given to another node than {}: {again}", request.node));
     }
-    if let Some(reason) = other_machine(job, request).or_else(|| cannot_resume(job, (request, machine))) {
+    let unfit = other_machine(job, request)
+        .or_else(|| cannot_resume(job, (request, machine)))
+        .or_else(|| too_old(job, request));
+    if let Some(reason) = unfit {
         return Verdict::Bad(reason);
     }
     let same = attempt.is_some() && attempt == job.attempt.as_ref();
@@ -79,6 +86,7 @@ fn judge(
         (State::Installing(phase), Some(_)) if same && (*phase == Phase::Start || job.resumes > 0) => {
             Verdict::AskedAgain
         }
+        (State::Working, Some(_)) if same => Verdict::AskedAgain,
         (_, Some(at)) => {
             let at = at.round(jiff::Unit::Second).unwrap_or(at);
             Verdict::Bad(format!("the ticket was used already, at {at}: {again}"))
@@ -133,6 +141,17 @@ fn cannot_resume(job: &Job, (request, machine): (&EnrollRequest, &str)) -> Optio
     })
 }
 
+fn too_old(job: &Job, request: &EnrollRequest) -> Option<String> {
+    let refused = matches!(job.work, Work::Tasks(_)) && !request.can_do_tasks;
+    refused.then(|| {
+        format!(
+            "this agent is too old for '{}': build the initrd again with sysclone-image-builder, then run nodeset \
+             for this node again",
+            job.work
+        )
+    })
+}
+
 /// Whether an agent of this deployment may have written to the disks. It asks before it begins to.
 fn has_written(state: &State) -> bool {
     state.phase().is_some_and(|phase| phase >= Phase::Clear)
@@ -147,20 +166,27 @@ async fn refused(app: &App, request: &EnrollRequest, reason: String) -> DeployEr
     DeployError::Refused(reason)
 }
 
-fn make_order(
-    app: &App,
-    job: &Job,
-    token: Secret,
-    report_token: Secret,
-) -> Result<InstallOrder, DeployError> {
+fn make_order(app: &App, job: &Job, token: Secret, report_token: Secret) -> Result<Order, DeployError> {
     let snapshot = app.known.now();
     let node = snapshot.node(job.node.as_str()).ok_or(DeployError::Gone)?;
     let node = node.map_err(|reason| DeployError::Refused(reason.to_owned()))?;
-    let image = &job.image;
+    let image = match &job.work {
+        Work::Install(image) => image,
+        Work::Tasks(tasks) => {
+            return Ok(Order::Tasks(TaskOrder {
+                job: job.id.clone(),
+                token,
+                node: job.node.clone(),
+                tasks: tasks.clone(),
+                allow_shell: node.allow_shell,
+                now: Timestamp::now().as_second(),
+            }));
+        }
+    };
     let key = app.keys.image_key(&image.name)?;
     let key =
         key.ok_or_else(|| DeployError::Refused(format!("the key of image {image} is not on the server")))?;
-    Ok(InstallOrder {
+    Ok(Order::Install(InstallOrder {
         job: job.id.clone(),
         token,
         report_token,
@@ -174,7 +200,7 @@ fn make_order(
         allow_shell: node.allow_shell,
         resume: has_written(&job.state),
         now: Timestamp::now().as_second(),
-    })
+    }))
 }
 
 /// The machine in a few words; text from outside, so only what can be shown.

@@ -11,7 +11,7 @@ fn job() -> Job {
     Job {
         id: "j".into(),
         node: "n1".parse().unwrap(),
-        image: "demo@1".parse().unwrap(),
+        work: Work::Install("demo@1".parse().unwrap()),
         macs: vec![MAC.parse().unwrap()],
         uuid: Some("4c4c4544-0044-4810-8031-b5c04f4e4a32".into()),
         disk_rules: Default::default(),
@@ -45,6 +45,7 @@ fn request() -> EnrollRequest {
         agent_version: "1".into(),
         attempt: None,
         can_resume: true,
+        can_do_tasks: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::DeployError;
-use super::arm::{arm, check, note, withdraw};
+use super::arm::{arm, check, check_for_tasks, note, withdraw};
 use super::image::{Installable, find_image};
 use super::status::currstate;
 use crate::app::App;
@@ -13,6 +13,7 @@ use crate::db::{DbError, Job, NewEvent};
 use crate::define::Snapshot;
 use crate::wire::{NodesetRequest, Outcome};
 use sysclone_protocol::names::Pick;
+use sysclone_protocol::task::{TaskError, Tasks};
 
 /// An image's name as it was written, and which generation of it.
 type Wanted = (String, Pick);
@@ -25,6 +26,8 @@ enum Target {
     Offline,
     /// The image named, or that of each node's `provmethod`.
     Osimage(Option<Wanted>),
+    /// Work from memory.
+    Tasks(Tasks),
 }
 
 fn parse_target(text: &str) -> Result<Target, String> {
@@ -34,13 +37,13 @@ fn parse_target(text: &str) -> Result<Target, String> {
             "boot" => Ok(Target::Boot),
             "offline" => Ok(Target::Offline),
             "osimage" => Ok(Target::Osimage(None)),
-            _ => Err(format!("Unknown state {text} requested")),
+            _ => text.parse().map(Target::Tasks).map_err(|error: TaskError| error.to_string()),
         },
         Some(("osimage", image)) => {
             let wrong = |why| format!("Invalid argument: '{text}': {why}");
             Ok(Target::Osimage(Some(parse_wanted(image).map_err(wrong)?)))
         }
-        Some(_) => Err(format!("Unknown state {text} requested")),
+        Some(_) => text.parse().map(Target::Tasks).map_err(|error: TaskError| error.to_string()),
     }
 }
 
@@ -76,6 +79,7 @@ pub async fn nodeset(
             app.known.refresh(&app.db).await?;
             results
         }
+        Target::Tasks(tasks) => set_tasks((app, &snapshot), &request.nodes, &tasks, actor).await?,
     };
     Ok(request.nodes.iter().cloned().zip(results).map(|(name, result)| Outcome { name, result }).collect())
 }
@@ -149,7 +153,7 @@ async fn osimage(
                 if let Some(job) = jobs.get(name) {
                     withdraw((app, &mut tx), job, actor).await?;
                 }
-                arm((app, &mut tx), &ready, image, actor).await?;
+                arm((app, &mut tx), &ready, actor).await?;
                 results.push(Ok(format!("sysclone {}", image.word())));
             }
             Err(refused) => results.push(Err(refused)),
@@ -160,6 +164,35 @@ async fn osimage(
             note(&mut tx, nodes, image).await?;
         }
     }
+    tx.commit().await?;
+    Ok(results)
+}
+
+async fn set_tasks(
+    (app, snapshot): (&App, &Snapshot),
+    nodes: &[String],
+    tasks: &Tasks,
+    actor: &str,
+) -> Result<Vec<Result<String, String>>, DeployError> {
+    let mut tx = app.db.write().await?;
+    let jobs = by_node(tx.current_jobs(nodes).await?);
+    let (mut results, mut armed) = (Vec::new(), Vec::new());
+    for name in nodes {
+        let ready = match check_for_tasks(app, snapshot, name, tasks) {
+            Ok(ready) => ready,
+            Err(refused) => {
+                results.push(Err(refused));
+                continue;
+            }
+        };
+        if let Some(job) = jobs.get(name) {
+            withdraw((app, &mut tx), job, actor).await?;
+        }
+        arm((app, &mut tx), &ready, actor).await?;
+        armed.push(name.clone());
+        results.push(Ok(tasks.to_string()));
+    }
+    tx.set_offline(&armed, false).await?;
     tx.commit().await?;
     Ok(results)
 }
@@ -203,7 +236,9 @@ mod tests {
                     .into()),
             ),
             ("install", Err("Unknown state install requested".into())),
-            ("runcmd=bmcsetup", Err("Unknown state runcmd=bmcsetup requested".into())),
+            ("shell", Ok(Target::Tasks("shell".parse().unwrap()))),
+            ("runcmd=lsblk,shutdown", Ok(Target::Tasks("runcmd=lsblk,shutdown".parse().unwrap()))),
+            ("boot=now", Err("Unknown state boot=now requested".into())),
         ] {
             assert_eq!(parse_target(text), expected, "{text}");
         }

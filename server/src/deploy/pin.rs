@@ -8,6 +8,7 @@ use sysclone_image::Store;
 use sysclone_protocol::names::{ImageRef, NodeName};
 
 use crate::app::App;
+use crate::db::Job;
 
 /// Longer than any deploy takes, also one that waits for its server.
 const DEPLOY: Duration = Duration::from_secs(86_400);
@@ -23,8 +24,9 @@ pub fn pin_for_deploy(store: &Store, image: &ImageRef, node: &NodeName) {
 }
 
 /// Lets it go when the node is done with it.
-pub(super) async fn unpin_deploy(app: &App, image: &ImageRef, node: &NodeName) {
-    let (store, image, holder) = (Arc::clone(&app.store), image.clone(), holder(node));
+pub(super) async fn unpin_deploy(app: &App, job: &Job) {
+    let Some(image) = job.work.image().cloned() else { return };
+    let (store, holder) = (Arc::clone(&app.store), holder(&job.node));
     let work = move || {
         if let Err(error) = store.unpin(&image, &holder) {
             tracing::warn!(%image, "a pin stays until it ends by itself: {:#}", anyhow::Error::new(error));

@@ -7,7 +7,7 @@ use super::DeployError;
 use super::advance::write_state;
 use super::pin::unpin_deploy;
 use crate::app::App;
-use crate::db::Job;
+use crate::db::{Job, Work};
 use crate::state::{Input, State};
 use crate::trust::{TokenHash, random};
 
@@ -22,7 +22,11 @@ const RESUMES: u32 = 3;
 pub async fn booted_again(app: &App, job: &Job, note: &str) -> Result<Job, DeployError> {
     let mut tx = app.db.write().await?;
     let job = tx.job(&job.id).await?.ok_or(DeployError::Gone)?;
-    let input = Input::BootedAgain { may_resume: job.resumes < RESUMES };
+    let input = match &job.work {
+        // Whoever restarts a machine that waits has ended its waiting.
+        Work::Tasks(tasks) if tasks.is_endless() && job.state.is_running() => Input::Worked,
+        Work::Tasks(_) | Work::Install(_) => Input::BootedAgain { may_resume: job.resumes < RESUMES },
+    };
     let Some(state) = job.state.after(&input)? else { return Ok(job) };
     let progress = app.progress.get(&job.id).unwrap_or_default();
     if matches!(state, State::Resuming(_)) {
@@ -37,7 +41,7 @@ pub async fn booted_again(app: &App, job: &Job, note: &str) -> Result<Job, Deplo
     tx.commit().await?;
     app.progress.clear(&job.id);
     if !moved.state.awaits_ticket() {
-        unpin_deploy(app, &job.image, &job.node).await;
+        unpin_deploy(app, &job).await;
     }
     Ok(moved)
 }

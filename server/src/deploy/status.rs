@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::progress::Progress;
 use crate::app::App;
-use crate::db::{Attributes, DbError, Job};
+use crate::db::{Attributes, DbError, Job, Work};
 use crate::define::Snapshot;
 use crate::state::State;
 use crate::wire::{NodeStatus, Objects};
@@ -41,6 +41,7 @@ fn status(name: &str, job: Option<&Job>, progress: &Progress) -> NodeStatus {
             phase: None,
             progress: None,
             image: None,
+            tasks: None,
             reason: None,
             since: String::new(),
         };
@@ -50,7 +51,11 @@ fn status(name: &str, job: Option<&Job>, progress: &Progress) -> NodeStatus {
         state: job.state.word().to_owned(),
         phase: job.state.phase(),
         progress: progress.get(&job.id).filter(|_| job.state.is_running()),
-        image: Some(job.image.to_string()),
+        image: job.work.image().map(ToString::to_string),
+        tasks: match &job.work {
+            Work::Tasks(tasks) => Some(tasks.to_string()),
+            Work::Install(_) => None,
+        },
         reason: reason(job, progress.last_heard(&job.id), Timestamp::now()),
         since: job.changed_at.to_string(),
     }
@@ -85,9 +90,9 @@ pub(super) async fn currstate(
     let offline: HashSet<String> = app.db.offline(nodes).await?.into_iter().collect();
     let now = Timestamp::now();
     let word = |name: &str, attributes: &Attributes| {
-        let armed = jobs.get(name).is_some_and(|job| job.state.awaits_ticket() && job.expires_at > now);
-        if armed {
-            armed_word(attributes)
+        let armed = jobs.get(name).filter(|job| job.state.awaits_ticket() && job.expires_at > now);
+        if let Some(job) = armed {
+            armed_word(&job.work, attributes)
         } else if offline.contains(name) {
             "offline".to_owned()
         } else {
@@ -102,9 +107,12 @@ pub(super) async fn currstate(
 
 /// The headline of an armed node; arming noted what it installs at the node.
 #[must_use]
-pub fn armed_word(attributes: &Attributes) -> String {
+pub fn armed_word(work: &Work, attributes: &Attributes) -> String {
     let get = |attr: &str| attributes.get(attr).map(String::as_str).unwrap_or("unknown");
-    format!("sysclone {}-{}", get("os"), get("arch"))
+    match work {
+        Work::Install(_) => format!("sysclone {}-{}", get("os"), get("arch")),
+        Work::Tasks(tasks) => tasks.to_string(),
+    }
 }
 
 /// Adds to node definitions what the server knows: `status`, `statustime`, `currstate`.

@@ -11,10 +11,21 @@ use crate::db::DbError;
 use crate::deploy::statuses;
 
 /// Every state a node can be in, so that a state without nodes is 0 and not absent.
-const STATES: [&str; 9] =
-    ["defined", "armed", "booting", "installing", "resuming", "finishing", "rebooting", "booted", "failed"];
+const STATES: [&str; 11] = [
+    "defined",
+    "armed",
+    "booting",
+    "installing",
+    "resuming",
+    "finishing",
+    "rebooting",
+    "booted",
+    "running",
+    "done",
+    "failed",
+];
 /// Those in which an agent works.
-const RUNNING: [&str; 2] = ["installing", "finishing"];
+const RUNNING: [&str; 3] = ["installing", "finishing", "running"];
 
 /// The metrics in Prometheus' text format.
 ///

@@ -43,6 +43,5 @@ async fn on_node(app: &App, node: &str) -> Result<&'static str, String> {
 
 /// The image that a node was installed with.
 async fn image_of(app: &App, node: &str) -> Result<Option<String>, DbError> {
-    let jobs = app.db.current_jobs(Some(&[node.to_owned()])).await?;
-    Ok(jobs.into_iter().next().map(|job| job.image.to_string()))
+    Ok(app.db.deployed_image(node).await?.map(|image| image.to_string()))
 }

@@ -451,6 +451,7 @@ fn an_interrupted_imgcapture_closes_its_connection() {
 
 fn status(node: &str, state: &str, phase: Option<Phase>, reason: Option<&str>) -> NodeStatus {
     NodeStatus {
+        tasks: None,
         node: node.to_owned(),
         state: state.to_owned(),
         phase,

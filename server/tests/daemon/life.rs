@@ -395,3 +395,71 @@ fn a_removed_node_has_no_agent_and_no_ticket() {
     site.define_node();
     assert_eq!(site.status("n1").0, "defined");
 }
+
+/// Enrols `n1` with an agent that can work from memory; answers its order.
+fn enroll_for_tasks(site: &Site) -> Value {
+    let ticket = ticket(&site.boot_config(CONFIG, ADDRESS)).expect("n1 is armed");
+    let mut body = request("n1", &ticket, MAC, Some("attempt"));
+    let old = site.agent_json("enroll", None, &body);
+    assert!(old.status == 403 && old.error().contains("too old for '"), "{}", old.text());
+    body["can_do_tasks"] = json!(true);
+    let answer = site.agent_json("enroll", None, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let again = site.agent_json("enroll", None, &body);
+    assert_eq!(again.json()["token"], answer.json()["token"], "an answer that was lost is given again");
+    answer.json()
+}
+
+#[test]
+fn a_node_works_from_memory_without_an_image() {
+    let site = Site::started();
+    site.define_node();
+    let state = "runcmd=lsblk -o NAME,SIZE,shutdown";
+    assert_eq!(site.nodeset(&["n1"], state), [Ok(state.to_owned())]);
+    assert_eq!(site.nodeset(&["n1"], "stat"), [Ok(state.to_owned())]);
+    let order = enroll_for_tasks(&site);
+    let steps = json!([{ "task": "run", "command": "lsblk -o NAME,SIZE" }, { "task": "shutdown" }]);
+    assert_eq!((&order["tasks"], order.get("image")), (&steps, None));
+    assert_eq!(site.status("n1").0, "running");
+    assert_eq!(site.nodeset(&["n1"], "stat"), [Ok("boot".to_owned())], "once");
+    assert_eq!(site.agent("GET", "manifest", order["token"].as_str(), None).status, 409);
+    let said = [
+        json!({ "phase": "task", "event": "started" }),
+        json!({ "phase": "task", "event": "note", "text": "vda 1G" }),
+        json!({ "phase": "task", "event": "worked" }),
+    ];
+    for body in said {
+        let answer = event(&site, &order, body);
+        assert_eq!((answer.status, answer.json()), (200, json!({ "abort": false })));
+    }
+    assert_eq!(site.status("n1").0, "done");
+    assert!(site.has_event("agent-note", "vda 1G"));
+    assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
+}
+
+#[test]
+fn a_machine_that_waits_learns_what_it_is_wanted_for() {
+    let site = armed();
+    assert_eq!(site.nodeset(&["n1"], "standby"), [Ok("standby".to_owned())]);
+    let order = enroll_for_tasks(&site);
+    let alive = json!({ "phase": "task", "event": "progress", "done": 0, "total": 0 });
+    assert_eq!(event(&site, &order, alive.clone()).json(), json!({ "abort": false }));
+    assert_eq!(site.nodeset(&["n1"], "osimage=demo"), [Ok("sysclone debian12-x86_64".to_owned())]);
+    assert_eq!(event(&site, &order, alive).json(), json!({ "abort": true }));
+    assert_eq!(enroll(&site)["image"], json!({ "name": "demo", "generation": 1 }));
+}
+
+#[test]
+fn a_restart_ends_a_shell_but_fails_a_command() {
+    let site = Site::started();
+    site.define_node();
+    for (state, ended) in [("shell", "done"), ("runcmd=sleep 99", "failed")] {
+        assert_eq!(site.nodeset(&["n1"], state), [Ok(state.to_owned())]);
+        enroll_for_tasks(&site);
+        assert!(ticket(&site.boot_config(CONFIG, ADDRESS)).is_none());
+        assert_eq!(site.status("n1").0, ended, "{state}");
+    }
+    let body = json!({ "nodes": ["n1"], "state": "shell,standby" });
+    let refused = site.admin("POST", "nodeset", Some(body)).error();
+    assert!(refused.contains("nothing can come after shell"), "{refused}");
+}

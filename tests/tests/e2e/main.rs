@@ -4,6 +4,7 @@
 
 mod boots;
 mod clone;
+mod memory;
 mod power;
 mod pull;
 mod refusals;
@@ -34,6 +35,7 @@ const CASES: &[Case] = &[
     ("UEFI boots the agent by HTTP alone", boots::uefi_http),
     ("Secure Boot boots the agent by shim and GRUB", boots::secure_boot),
     ("Secure Boot refuses a loader that nobody signed", boots::secure_boot_refuses),
+    ("a machine waits, runs a command, shows a shell and switches itself off", memory::works_from_memory),
     ("over IPMI the next boot is a network boot, and only that one", power::by_ipmi),
     ("over QEMU's socket the order of the devices is what was set", power::by_qemu),
     ("a burnt ticket is refused", refusals::burnt_ticket),

@@ -53,6 +53,7 @@ fn enrolment(ticket: &str, mac: &str) -> Result<serde_json::Value> {
         disks: Vec::new(),
     };
     let request = EnrollRequest {
+        can_do_tasks: true,
         node: TARGET.parse()?,
         ticket: Secret::new(ticket.to_owned()),
         boot_mac: Some(mac),

@@ -13,8 +13,19 @@ const DEFAULT_SIZE: (usize, usize) = (24, 80);
 const BAR: usize = 20;
 
 /// States in the order of how much they want to be seen.
-const ORDER: [&str; 9] =
-    ["failed", "resuming", "installing", "finishing", "rebooting", "booting", "armed", "defined", "booted"];
+const ORDER: [&str; 11] = [
+    "failed",
+    "resuming",
+    "installing",
+    "finishing",
+    "rebooting",
+    "running",
+    "booting",
+    "armed",
+    "defined",
+    "done",
+    "booted",
+];
 
 /// What is drawn now.
 #[derive(Debug, Default)]
