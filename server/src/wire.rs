@@ -198,6 +198,8 @@ pub enum AttributeAction {
     Set,
     /// Adds to a comma-separated list (chdef -p).
     Append,
+    /// Adds to it at its beginning (nodech attr,=value).
+    Prepend,
     /// Takes away from a comma-separated list (chdef -m).
     Subtract,
 }

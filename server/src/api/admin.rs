@@ -124,6 +124,9 @@ async fn objects(
         }
         deploy::node_views(&app, &mut objects).await?;
     }
+    if kind == ObjectType::Group {
+        define::add_members(&mut objects, &app.known.now(), names.as_deref());
+    }
     secrets::show_or_mask(&app, (kind, &mut objects), query.secrets, &actor).await?;
     Ok(Json(objects))
 }

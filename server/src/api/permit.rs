@@ -193,6 +193,7 @@ fn change(request: &ChangeRequest) -> Act<'_> {
         let sign = match change.action {
             AttributeAction::Set => "=",
             AttributeAction::Append => "+=",
+            AttributeAction::Prepend => ",=",
             AttributeAction::Subtract => "-=",
         };
         let value = if is_secret(&change.name) { MASK } else { &change.value };

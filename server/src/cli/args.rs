@@ -8,12 +8,15 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::client::DEFAULT_SOCKET;
 use super::{audit, complete, image, manual, power, probe, remote, rinstall, tables, token};
 
+/// What `-v` prints after the verb, with xCAT's word for it.
+const VERSION: &str = concat!("Version ", env!("CARGO_PKG_VERSION"));
+
 /// The program by any of its names: `sysclone <verb>`, or a verb that is a link to it.
 #[derive(Debug, Parser)]
-#[command(multicall = true, version)]
+#[command(multicall = true, version = VERSION)]
 pub(super) enum Program {
     /// Clones running machines onto others over the network
-    #[command(version, disable_version_flag = true, arg_required_else_help = true)]
+    #[command(version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
     Sysclone(Sysclone),
     #[command(flatten)]
     Applet(Verb),
@@ -33,88 +36,88 @@ pub(super) struct Sysclone {
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Make object definitions
-    #[command(version, disable_version_flag = true, after_help = MKDEF_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = MKDEF_EXAMPLES)]
     Mkdef(Mkdef),
     /// Change object definitions, or make them
-    #[command(version, disable_version_flag = true, after_help = CHDEF_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = CHDEF_EXAMPLES)]
     Chdef(Chdef),
     /// List object definitions
-    #[command(version, disable_version_flag = true, after_help = LSDEF_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = LSDEF_EXAMPLES)]
     Lsdef(Lsdef),
     /// Remove object definitions
-    #[command(version, disable_version_flag = true, after_help = RMDEF_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = RMDEF_EXAMPLES)]
     Rmdef(Rmdef),
     /// List nodes, or what they have
-    #[command(version, disable_version_flag = true, after_help = tables::NODELS_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::NODELS_EXAMPLES)]
     Nodels(tables::Nodels),
     /// Define nodes
-    #[command(version, disable_version_flag = true, after_help = tables::NODEADD_EXAMPLES)]
-    Nodeadd(tables::Nodech),
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::NODEADD_EXAMPLES)]
+    Nodeadd(tables::Nodeadd),
     /// Change nodes
-    #[command(version, disable_version_flag = true, after_help = tables::NODECH_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::NODECH_EXAMPLES)]
     Nodech(tables::Nodech),
     /// Remove nodes
-    #[command(version, disable_version_flag = true, after_help = tables::NODERM_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::NODERM_EXAMPLES)]
     Noderm(tables::Noderm),
-    /// Change the groups of nodes
-    #[command(version, disable_version_flag = true, after_help = tables::NODEGRPCH_EXAMPLES)]
-    Nodegrpch(tables::Nodech),
+    /// Change what groups give to their nodes
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::NODEGRPCH_EXAMPLES)]
+    Nodegrpch(tables::Nodegrpch),
     /// Show one of xCAT's tables
-    #[command(version, disable_version_flag = true, after_help = tables::TABDUMP_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::TABDUMP_EXAMPLES)]
     Tabdump(tables::Tabdump),
     /// Show columns of a row
-    #[command(version, disable_version_flag = true, after_help = tables::GETTAB_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::GETTAB_EXAMPLES)]
     Gettab(tables::Gettab),
     /// Change a row
-    #[command(version, disable_version_flag = true, after_help = tables::CHTAB_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::CHTAB_EXAMPLES)]
     Chtab(tables::Chtab),
     /// Show the rows of a node in all tables
-    #[command(version, disable_version_flag = true, after_help = tables::TABGREP_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = tables::TABGREP_EXAMPLES)]
     Tabgrep(tables::Tabgrep),
     /// Set what nodes do at their next network boot
-    #[command(version, disable_version_flag = true, after_help = NODESET_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = NODESET_EXAMPLES)]
     Nodeset(Nodeset),
     /// Capture a running node as the next generation of an image
-    #[command(version, disable_version_flag = true, after_help = IMGCAPTURE_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = IMGCAPTURE_EXAMPLES)]
     Imgcapture(Imgcapture),
     /// Show where nodes stand
-    #[command(version, disable_version_flag = true, after_help = NODESTAT_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = NODESTAT_EXAMPLES)]
     Nodestat(Nodestat),
     /// Switch nodes on and off
-    #[command(version, disable_version_flag = true, after_help = power::RPOWER_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = power::RPOWER_EXAMPLES)]
     Rpower(power::Rpower),
     /// Set what nodes boot from
-    #[command(version, disable_version_flag = true, after_help = power::RSETBOOT_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = power::RSETBOOT_EXAMPLES)]
     Rsetboot(power::Rsetboot),
     /// Install nodes: nodeset, boot from the network, restart
-    #[command(version, disable_version_flag = true, after_help = rinstall::EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = rinstall::EXAMPLES)]
     Rinstall(rinstall::Rinstall),
     /// Run a command on nodes, by ssh
-    #[command(version, disable_version_flag = true, after_help = remote::XDSH_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = remote::XDSH_EXAMPLES)]
     Xdsh(remote::Xdsh),
     /// Copy files to nodes or from them, by ssh
-    #[command(version, disable_version_flag = true, after_help = remote::XDCP_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = remote::XDCP_EXAMPLES)]
     Xdcp(remote::Xdcp),
     /// Bring running machines up to date
-    #[command(version, disable_version_flag = true, after_help = remote::UPDATENODE_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = remote::UPDATENODE_EXAMPLES)]
     Updatenode(remote::Updatenode),
     /// Check the server's side before a deployment, and say what to do
-    #[command(version, disable_version_flag = true, after_help = probe::EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = probe::EXAMPLES)]
     Probe(probe::Probe),
     /// Show what happened
-    #[command(version, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = EVENTS_EXAMPLES)]
     Events(Events),
     /// Show who did what, and what policy denied
-    #[command(version, disable_version_flag = true, after_help = audit::EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = audit::EXAMPLES)]
     Audit(audit::Audit),
     /// Make, list and revoke keys for programs that administrate over the network
-    #[command(version, disable_version_flag = true, arg_required_else_help = true)]
+    #[command(version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
     Token(token::Token),
     /// Follow nodes until all are booted or failed
-    #[command(version, disable_version_flag = true, after_help = WATCH_EXAMPLES)]
+    #[command(version = VERSION, disable_version_flag = true, after_help = WATCH_EXAMPLES)]
     Watch(Watch),
     /// Look at captured images, tag them, go back to them, remove and check them
-    #[command(version, disable_version_flag = true, arg_required_else_help = true)]
+    #[command(version = VERSION, disable_version_flag = true, arg_required_else_help = true)]
     Image(image::Image),
     /// Make links to this program, so that the verbs can be typed by their own names
     #[command(after_help = LINKS_EXAMPLES)]

@@ -114,9 +114,11 @@ fn dynamic(args: &Define, kind: ObjectType) -> Result<Vec<AttributeChange>, Usag
     if kind != ObjectType::Group {
         return Err(Usage("only groups can be dynamic: -t group".to_owned()));
     }
-    let set =
-        |name: &str, value| AttributeChange { name: name.to_owned(), value, action: AttributeAction::Set };
-    Ok(vec![set("grouptype", "dynamic".to_owned()), set("wherevals", args.conditions.join("::"))])
+    let change = |name: &str, value, action| AttributeChange { name: name.to_owned(), value, action };
+    Ok(vec![
+        change("grouptype", "dynamic".to_owned(), AttributeAction::Set),
+        change("wherevals", args.conditions.join("::"), plain_action(args)),
+    ])
 }
 
 /// Everything in a file is one transaction.

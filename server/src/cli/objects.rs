@@ -86,7 +86,12 @@ pub(super) fn required(
     match words::one_of(option, word)? {
         Some(names) => Ok(names),
         None if kind == ObjectType::Site => Ok("clustersite".to_owned()),
-        None => Err(Usage(format!("No object names of type '{}' were provided.", kind.word()))),
+        None => {
+            let word = kind.word();
+            Err(Usage(format!(
+                "No object names of type '{word}' were provided.\nUsage: see --help, with examples."
+            )))
+        }
     }
 }
 

@@ -64,6 +64,8 @@ impl Stanzas {
         if let Some(done) = open {
             stanzas.close(done, (action, kind))?;
         }
+        // Who is in a group can only be said of nodes that there are.
+        stanzas.requests.sort_by_key(|request| request.kind == ObjectType::Group);
         Ok(stanzas)
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context as _, bail};
+
 use super::args::Common;
 use super::client::Client;
-use super::console::{Console, Exit, Usage};
+use super::console::{Console, Exit};
 use super::objects::{self, Object};
 use super::render::{Form, render};
 use crate::wire::{AttributeAction, AttributeChange, ObjectType};
@@ -85,7 +87,7 @@ pub(super) async fn attributes(
         None => {
             let own = client.clone().with_own(true);
             let found = objects::named(&own, kind, &[name.to_owned()]).await?.pop();
-            found.ok_or_else(|| no_template(kind, name))?.attributes
+            found.with_context(|| no_template(kind, name))?.attributes
         }
     };
     let missing = |(attr, value): (&String, &String)| {
@@ -93,9 +95,7 @@ pub(super) async fn attributes(
     };
     let missing: Vec<String> = pairs.iter().filter_map(missing).collect();
     if !missing.is_empty() {
-        return Err(
-            Usage(format!("The template '{name}' needs these attributes: {}", missing.join(","))).into()
-        );
+        bail!("The attribute \"{}\" must be specified!", missing.join(","));
     }
     let views = ["status", "statustime", "currstate"];
     let kept = pairs.into_iter().filter(|(attr, value)| {
@@ -106,11 +106,11 @@ pub(super) async fn attributes(
     Ok(kept.map(|(name, value)| AttributeChange { name, value, action: AttributeAction::Set }).collect())
 }
 
-fn no_template(kind: ObjectType, name: &str) -> Usage {
+fn no_template(kind: ObjectType, name: &str) -> String {
     let word = kind.word();
-    Usage(format!(
-        "Could not find a template or an object named '{name}' of type '{word}'. lsdef --template lists them."
-    ))
+    format!(
+        "Could not find the template object named '{name}' of type '{word}'; lsdef --template lists templates"
+    )
 }
 
 /// Lists templates, or shows one.
@@ -124,7 +124,9 @@ pub(super) fn show(name: &str, common: &Common, console: &mut Console) -> anyhow
         return console.json(&chosen).map(|()| Exit::Done);
     }
     if chosen.is_empty() {
-        console.error(&format!("Could not find a template named '{name}'. lsdef --template lists them."))?;
+        console.error(&format!(
+            "Could not find {name} in xCAT templates; lsdef --template lists those that there are"
+        ))?;
         return Ok(Exit::Failed);
     }
     let form = if name.is_empty() { Form::Names { loose: true } } else { Form::Long { types: true } };

@@ -79,7 +79,11 @@ pub(super) fn types(option: Option<&str>) -> Result<Vec<ObjectType>, Usage> {
     let read = |word: &str| {
         ObjectType::of_word(word).ok_or_else(|| {
             let known = ObjectType::ALL.map(ObjectType::word).join(", ");
-            Usage(format!("Type '{word}' is not a valid xCAT object type. Valid types: {known}."))
+            Usage(match word {
+                "auditlog" => "Who did what is shown by `sysclone audit`.".to_owned(),
+                "eventlog" => "What happened is shown by `sysclone events`.".to_owned(),
+                _ => format!("Type '{word}' is not a valid xCAT object type. Valid types: {known}."),
+            })
         })
     };
     option.unwrap_or("node").split(',').map(|word| read(word.trim())).collect()

@@ -7,6 +7,7 @@ use sysclone_protocol::names::Mac;
 
 use super::attributes::{check_attribute, check_object_name};
 use super::inherit::OWN;
+use super::members::{MEMBERS, moved};
 use super::node::parse_macs;
 use super::perl::{Computed, PerlError};
 use super::snapshot::Snapshot;
@@ -34,16 +35,22 @@ pub async fn apply_changes(
     let mut outcomes = Vec::new();
     let mut present = present(&mut tx, requests).await?;
     for request in requests {
-        let objects = present.entry(request.kind).or_default();
         for name in &request.names {
-            let prepared = match fits_nodes((&mut tx, known), request, name).await? {
-                Ok(()) => prepare(request, name, objects.get(name), &taken),
-                Err(refused) => Err(refused),
-            };
-            let result = match prepared {
-                Ok(change) => {
-                    let text = write(&mut tx, (request.kind, name), &change, actor).await?;
-                    change.remember((request.kind, name), objects, &mut taken);
+            let object = (request.kind, name.as_str());
+            let nodes = moved((&mut tx, known), request, name).await?;
+            let fits = fits_nodes((&mut tx, known), request, name).await?;
+            let objects = present.entry(request.kind).or_default();
+            let before = Before { own: objects.get(name), is_spoken_of: is_spoken_of(known, object) };
+            let prepared = fits.and_then(|()| prepare(request, name, before, &taken));
+            let result = match nodes.and_then(|nodes| Ok((nodes, prepared?))) {
+                Ok((nodes, change)) => {
+                    let text = write(&mut tx, object, &change, actor).await?;
+                    change.remember(object, objects, &mut taken);
+                    let known_nodes = present.entry(ObjectType::Node).or_default();
+                    for (node, attributes) in nodes {
+                        tx.put_object(ObjectType::Node, &node, &attributes).await?;
+                        known_nodes.entry(node).and_modify(|known| *known = attributes);
+                    }
                     Ok(text)
                 }
                 Err(refused) => Err(refused),
@@ -99,19 +106,31 @@ impl Change {
     }
 }
 
+/// What there is of an object before a change.
+struct Before<'a> {
+    /// Its own definition.
+    own: Option<&'a Attributes>,
+    /// Whether it is a group that nodes say they are in.
+    is_spoken_of: bool,
+}
+
+fn is_spoken_of(known: &Snapshot, (kind, name): (ObjectType, &str)) -> bool {
+    kind == ObjectType::Group && known.group(name).is_some_and(|members| !members.is_empty())
+}
+
 fn prepare(
     request: &ChangeRequest,
     name: &str,
-    present: Option<&Attributes>,
+    Before { own: present, is_spoken_of }: Before<'_>,
     taken: &Taken,
 ) -> Result<Change, String> {
     let kind = request.kind;
     check_object_name(kind, name)?;
     let before = match (request.action, present) {
-        (ChangeAction::Remove, None) => {
+        (ChangeAction::Remove, None) if !is_spoken_of => {
             return Err(format!("Could not find an object named '{name}' of type '{}'.", kind.word()));
         }
-        (ChangeAction::Remove, Some(_)) => return Ok(Change::Remove),
+        (ChangeAction::Remove, _) => return Ok(Change::Remove),
         (ChangeAction::Create, Some(_)) => {
             return Err(format!("An object named '{name}' of type '{}' is already defined.", kind.word()));
         }
@@ -129,7 +148,10 @@ fn prepare(
     if kind == ObjectType::Node {
         taken.refuse_shared(name, &attributes)?;
     }
-    Ok(Change::Put { attributes, created: present.is_none() })
+    if kind == ObjectType::Group {
+        attributes.remove(MEMBERS);
+    }
+    Ok(Change::Put { attributes, created: present.is_none() && !is_spoken_of })
 }
 
 /// What a node's value comes to, which is what must be valid; none when it depends on the nodes of a group.
@@ -181,25 +203,31 @@ async fn fits_nodes(
 }
 
 /// Applies one change of an attribute; list members stay in order, each once.
-fn alter(attributes: &mut Attributes, change: &AttributeChange) {
-    let old = attributes.get(&change.name).map(String::as_str).unwrap_or_default();
+pub(super) fn alter(attributes: &mut Attributes, change: &AttributeChange) {
+    let separator = if change.name == "wherevals" { "::" } else { "," };
     let members = |text: &str| -> Vec<String> {
-        text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        text.split(separator).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let old = members(attributes.get(&change.name).map(String::as_str).unwrap_or_default());
+    let given = members(&change.value);
+    let joined = |first: Vec<String>, then: Vec<String>| {
+        let mut list = first;
+        for member in then {
+            if !list.contains(&member) {
+                list.push(member);
+            }
+        }
+        list.join(separator)
     };
     let value = match change.action {
         AttributeAction::Set => change.value.clone(),
-        AttributeAction::Append => {
-            let mut list = members(old);
-            for member in members(&change.value) {
-                if !list.contains(&member) {
-                    list.push(member);
-                }
-            }
-            list.join(",")
+        AttributeAction::Append => joined(old, given),
+        AttributeAction::Prepend => {
+            let new = given.into_iter().filter(|member| !old.contains(member)).collect();
+            joined(new, old)
         }
         AttributeAction::Subtract => {
-            let gone = members(&change.value);
-            members(old).into_iter().filter(|member| !gone.contains(member)).collect::<Vec<_>>().join(",")
+            old.into_iter().filter(|member| !given.contains(member)).collect::<Vec<_>>().join(separator)
         }
     };
     if value.is_empty() {

@@ -44,8 +44,6 @@ impl Value {
 #[derive(Debug, Clone, Default)]
 pub struct Inherited {
     groups: BTreeMap<String, BTreeMap<String, Value>>,
-    /// Groups that name a node as a member.
-    by_member: BTreeMap<String, Vec<String>>,
 }
 
 impl Inherited {
@@ -57,9 +55,6 @@ impl Inherited {
             let given = attributes.iter().filter(|(attr, _)| !OWN.contains(&attr.as_str()));
             let values = given.map(|(attr, text)| (attr.clone(), Value::read(text))).collect();
             inherited.groups.insert(name.clone(), values);
-            for member in words(attributes.get("members")) {
-                inherited.by_member.entry(member.to_owned()).or_default().push(name.clone());
-            }
         }
         inherited
     }
@@ -80,8 +75,7 @@ impl Inherited {
         for (attr, text) in own {
             put(attr, &Value::read(text));
         }
-        let groups = words(own.get("groups"))
-            .chain(self.by_member.get(node).into_iter().flatten().map(String::as_str));
+        let groups = words(own.get("groups"));
         let mut taken: std::collections::BTreeSet<&str> = own.keys().map(String::as_str).collect();
         for (attr, value) in groups.filter_map(|group| self.groups.get(group)).flatten() {
             if taken.insert(attr) {
@@ -114,7 +108,7 @@ mod tests {
     fn groups() -> Inherited {
         let bmc =
             attributes(&[("bmc", r"/\z/-bmc/"), ("ip", r"|\D+(\d+)|10.1.0.($1+0)|"), ("arch", "ppc64le")]);
-        let rack = attributes(&[("arch", "x86_64"), ("members", "n007,other"), ("mgt", "ipmi")]);
+        let rack = attributes(&[("arch", "x86_64"), ("usercomment", "not the nodes'"), ("mgt", "ipmi")]);
         let wrong = attributes(&[("bmc", "|n(|x|")]);
         let all = [("all", bmc), ("rack", rack), ("wrong", wrong)];
         Inherited::new(&all.into_iter().map(|(name, attributes)| (name.to_owned(), attributes)).collect())
@@ -134,8 +128,6 @@ mod tests {
         assert_eq!((found, wrong), (attributes(&expected), None));
         let (found, _) = groups().attributes_of("n8", &attributes(&[("groups", "all")]));
         assert_eq!(found["bmc"], "n8-bmc");
-        let (found, _) = groups().attributes_of("other", &Attributes::new());
-        assert_eq!(found, attributes(&[("arch", "x86_64"), ("mgt", "ipmi")]), "the group names it");
     }
 
     #[test]

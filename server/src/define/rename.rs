@@ -28,7 +28,6 @@ pub async fn rename(
     tx.rename_object(*kind, (from, to)).await?;
     if *kind == ObjectType::Node {
         tx.rename_in_jobs(from, to).await?;
-        follow_in_groups(tx, from, to).await?;
     }
     let text = format!("{} {from} is now {to}", kind.word());
     let node = (*kind == ObjectType::Node).then_some(to.as_str());
@@ -69,17 +68,4 @@ async fn allowed(
         )),
         None => Ok(()),
     })
-}
-
-/// Groups that list the node by its name.
-async fn follow_in_groups(tx: &mut Tx<'_>, from: &str, to: &str) -> Result<(), DbError> {
-    for (group, attributes) in tx.objects(ObjectType::Group, None).await? {
-        let Some(members) = attributes.get("members") else { continue };
-        let renamed = |word: &str| if word.trim() == from { to.to_owned() } else { word.to_owned() };
-        let changed = members.split(',').map(renamed).collect::<Vec<_>>().join(",");
-        if changed != *members {
-            tx.put_attribute(ObjectType::Group, &[group], ("members", &changed)).await?;
-        }
-    }
-    Ok(())
 }

@@ -70,9 +70,8 @@ impl Snapshot {
         let networks: Vec<Network> = networks.values().filter_map(|a| Network::read(a, server)).collect();
         let mut snapshot = Self { site, rules, ..Self::default() };
         let inherited = Inherited::new(&groups);
-        for (name, attributes) in &groups {
-            let members = attributes.get("members").map(String::as_str).unwrap_or_default();
-            snapshot.groups.insert(name.clone(), words(members).map(str::to_owned).collect());
+        for name in groups.keys() {
+            snapshot.groups.insert(name.clone(), Vec::new());
         }
         for (name, own) in nodes {
             let (attributes, wrong) = inherited.attributes_of(&name, &own);
@@ -216,7 +215,12 @@ impl Snapshot {
         self.nodes.get(name)?.node.as_ref().ok()
     }
 
-    /// Members of a group, by its definition and by the nodes' `groups`; none when there is no such group.
+    /// All groups with who is in them, the groups that only nodes speak of included.
+    pub fn groups(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.groups.iter().map(|(name, members)| (name.as_str(), members.as_slice()))
+    }
+
+    /// Who is in a group, by the nodes' `groups` or by its comparisons; none when there is no such group.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<&[String]> {
         self.groups.get(name).map(Vec::as_slice)

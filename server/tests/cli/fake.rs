@@ -183,7 +183,7 @@ fn changed(objects: &mut Objects, name: &str, request: &ChangeRequest) -> Result
         let mut list: Vec<&str> = old.split(',').filter(|item| !item.is_empty()).collect();
         let value = match change.action {
             AttributeAction::Set => change.value.clone(),
-            AttributeAction::Append => {
+            AttributeAction::Append | AttributeAction::Prepend => {
                 list.push(&change.value);
                 list.join(",")
             }

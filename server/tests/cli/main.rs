@@ -265,10 +265,16 @@ fn wrong_usage_is_status_2_and_asks_nothing() {
             &["mkdef", "n5"],
             "Error: No object definitions have been created or modified: no attributes were specified.\n",
         ),
-        (&["chdef", "ip=1"], "Error: No object names of type 'node' were provided.\n"),
+        (
+            &["chdef", "ip=1"],
+            "Error: No object names of type 'node' were provided.\nUsage: see --help, with examples.\n",
+        ),
         (&["chdef", "n1", "n2", "ip=1"], "Error: noderange can not contain spaces. 'n2' is a second one.\n"),
         (&["chdef", "-o", "n1", "n2", "ip=1"], "Error: names are given by '-o', and again as 'n2'.\n"),
-        (&["rmdef"], "Error: No object names of type 'node' were provided.\n"),
+        (
+            &["rmdef"],
+            "Error: No object names of type 'node' were provided.\nUsage: see --help, with examples.\n",
+        ),
         (&["rmdef", "n1", "ip=1"], "Error: rmdef takes no attributes; 'ip' is one.\n"),
         (&["nodeset", "n1", "install"], "Error: Unknown state install requested\n"),
         (

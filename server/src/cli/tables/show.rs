@@ -3,26 +3,24 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::view::{View, names};
+use super::condition::Where;
+use super::view::{Origin, View, names, no_column, origin};
 use crate::cli::args::Common;
 use crate::cli::client::Client;
 use crate::cli::console::{Console, Exit, Usage};
-use crate::cli::{objects, targets};
-use crate::define::schema::{self, Resolved};
+use crate::cli::targets;
+use crate::define::schema;
 use crate::wire::ObjectType;
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Nodels {
-    /// Nodes; all when none is named
-    noderange: Option<String>,
-    /// Attributes or table.column
-    attributes: Vec<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, Args)]
 pub(in crate::cli) struct Tabdump {
+    /// Describe the tables, or the columns of one
+    #[arg(short)]
+    describe: bool,
+    /// Only rows for which this holds: column==value, !=, <, <=, >, >=; =~ and !~ compare as SQL's LIKE does, where %
+    /// stands for any text
+    #[arg(short = 'w', value_name = "CONDITION", conflicts_with = "describe")]
+    conditions: Vec<String>,
     /// The table; without one, the names of all are listed
     table: Option<String>,
     #[command(flatten)]
@@ -31,6 +29,9 @@ pub(in crate::cli) struct Tabdump {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Gettab {
+    /// Show table and column with every value
+    #[arg(short = 'H', long)]
+    with_fieldname: bool,
     /// column=value of the rows, separated by commas
     #[arg(value_name = "COLUMN=VALUE")]
     rows: String,
@@ -49,64 +50,29 @@ pub(in crate::cli) struct Tabgrep {
     common: Common,
 }
 
-/// Nodes, or what they have.
-pub(in crate::cli) async fn nodels(args: &Nodels, console: &mut Console) -> anyhow::Result<Exit> {
-    let client = Client::new(&args.common.socket);
-    for attribute in &args.attributes {
-        if schema::resolve(ObjectType::Node, attribute).is_none() {
-            let text = format!("'{attribute}' is not a valid attribute name for an object type of 'node'.");
-            return Err(Usage(text).into());
-        }
-    }
-    let (nodes, missed) = match &args.noderange {
-        Some(range) => {
-            let (names, missed) = targets::known(&client, range, console).await?;
-            (objects::named(&client, ObjectType::Node, &names).await?, missed)
-        }
-        None => (objects::all(&client, ObjectType::Node).await?, false),
-    };
-    if args.common.json {
-        console.json(&nodes)?;
-        return Ok(Exit::failed_if(missed));
-    }
-    for node in &nodes {
-        let value =
-            |name: &str| schema::value(ObjectType::Node, name, (&node.name, &node.attributes)).unwrap_or("");
-        match &args.attributes[..] {
-            [] => console.line(&node.name)?,
-            [one] => console.line(&format!("{}: {}", node.name, value(one)))?,
-            several => {
-                for name in several {
-                    console.line(&format!("{}: {}: {}", node.name, in_table(name), value(name)))?;
-                }
-            }
-        }
-    }
-    Ok(Exit::failed_if(missed))
-}
-
-/// `table.column` of an attribute of nodes.
-fn in_table(name: &str) -> String {
-    let Some(Resolved::Attribute(attribute)) = schema::resolve(ObjectType::Node, name) else {
-        return name.to_owned();
-    };
-    let tables = schema::tables().iter().filter(|table| table.kind == ObjectType::Node);
-    let mut found = tables.flat_map(|table| {
-        let columns = table.columns.iter().filter(|column| column.attribute == attribute);
-        columns.map(move |column| format!("{}.{}", table.name, column.name))
-    });
-    found.next().filter(|_| !name.contains('.')).unwrap_or_else(|| name.to_owned())
-}
-
 /// A whole table.
 pub(in crate::cli) async fn tabdump(args: &Tabdump, console: &mut Console) -> anyhow::Result<Exit> {
+    if args.describe {
+        return described(args.table.as_deref(), console);
+    }
     let Some(name) = &args.table else {
         for name in names() {
             console.line(name)?;
         }
         return Ok(Exit::Done);
     };
-    let view = View::read(&Client::new(&args.common.socket), name).await?;
+    let conditions = args.conditions.iter().map(|text| text.parse()).collect::<Result<Vec<Where>, _>>()?;
+    let mut view = View::read(&Client::new(&args.common.socket), name).await?;
+    for condition in &conditions {
+        if !view.columns.contains(&condition.column.as_str()) {
+            return Err(no_column(view.name, &condition.column).into());
+        }
+    }
+    view.rows.retain(|row| {
+        conditions
+            .iter()
+            .all(|condition| condition.holds(row.get(condition.column.as_str()).map_or("", String::as_str)))
+    });
     if args.common.json {
         console.json(&view.rows)?;
         return Ok(Exit::Done);
@@ -114,6 +80,32 @@ pub(in crate::cli) async fn tabdump(args: &Tabdump, console: &mut Console) -> an
     console.line(&view.header())?;
     for row in &view.rows {
         console.line(&view.line(row))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What the tables, or one table's columns, stand for.
+fn described(table: Option<&str>, console: &mut Console) -> anyhow::Result<Exit> {
+    let of = |kind: ObjectType| format!("attributes of objects of type {}", kind.word());
+    let Some(name) = table else {
+        for name in names() {
+            let text = schema::table(name).map_or("settings of the whole site".to_owned(), |t| of(t.kind));
+            console.line(&format!("{name}:\t{text}"))?;
+        }
+        return Ok(Exit::Done);
+    };
+    match origin(name)? {
+        Origin::Site => {
+            for (column, text) in [("key", "name of a setting"), ("value", "its value")] {
+                console.line(&format!("{column}:\t{text}"))?;
+            }
+        }
+        Origin::Objects(table) => {
+            console.line(&format!("{}:\tname of the {}", table.key, table.kind.word()))?;
+            for column in &table.columns {
+                console.line(&format!("{}:\tattribute {}", column.name, column.attribute))?;
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -129,14 +121,14 @@ pub(in crate::cli) async fn gettab(args: &Gettab, console: &mut Console) -> anyh
         let view = View::read(&client, table).await?;
         for name in wanted.iter().map(|(name, _)| name.as_str()).chain([column]) {
             if !view.columns.contains(&name) {
-                return Err(Usage(format!("the table {} has no column '{name}'", view.name)).into());
+                return Err(no_column(view.name, name).into());
             }
         }
         for row in view.rows_where(&wanted) {
             let value = row.get(column).map(String::as_str).unwrap_or_default();
             if args.common.json {
                 found.push(json!({ "table": table, "column": column, "value": value }));
-            } else if args.columns.len() == 1 {
+            } else if args.columns.len() == 1 && !args.with_fieldname {
                 console.line(value)?;
             } else {
                 console.line(&format!("{asked}: {value}"))?;
@@ -162,6 +154,9 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, Usage> {
 /// The rows of a node in all tables.
 pub(in crate::cli) async fn tabgrep(args: &Tabgrep, console: &mut Console) -> anyhow::Result<Exit> {
     let client = Client::new(&args.common.socket);
+    if targets::known(&client, &args.node, console).await?.1 {
+        return Ok(Exit::Failed);
+    }
     let mut rows: Vec<Value> = Vec::new();
     for table in schema::tables().iter().filter(|table| table.kind == ObjectType::Node) {
         let view = View::read(&client, table.name).await?;
@@ -180,16 +175,12 @@ pub(in crate::cli) async fn tabgrep(args: &Tabgrep, console: &mut Console) -> an
     Ok(Exit::Done)
 }
 
-pub(in crate::cli) const NODELS_EXAMPLES: &str = "\
-Examples:
-  nodels rack1
-  nodels n1-n4 groups
-  nodels all nodehm.mgt nodetype.arch";
-
 pub(in crate::cli) const TABDUMP_EXAMPLES: &str = "\
 Examples:
   tabdump                               names of the tables
-  tabdump nodelist";
+  tabdump nodelist
+  tabdump -w 'groups=~all%' nodelist
+  tabdump -d nodehm                     what its columns stand for";
 
 pub(in crate::cli) const GETTAB_EXAMPLES: &str = "\
 Examples:

@@ -33,6 +33,11 @@ pub(super) enum Origin {
     Objects(&'static Table),
 }
 
+/// The text for a column that a table does not have.
+pub(super) fn no_column(table: &str, column: &str) -> Usage {
+    Usage(format!("no such column: the table {table} has no column '{column}'"))
+}
+
 /// The table of this name.
 pub(super) fn origin(name: &str) -> Result<Origin, Usage> {
     match schema::table(name) {
@@ -52,9 +57,16 @@ impl View {
     }
 
     fn site(objects: Vec<Object>) -> Self {
-        let settings = objects.into_iter().flat_map(|site| site.attributes);
-        let rows = settings.map(|(key, value)| BTreeMap::from([("key", key), ("value", value)])).collect();
-        Self { name: SITE, columns: SITE_COLUMNS.to_vec(), rows }
+        let mut rows: BTreeMap<String, BTreeMap<&'static str, String>> = BTreeMap::new();
+        for (name, value) in objects.into_iter().flat_map(|site| site.attributes) {
+            let more = SITE_COLUMNS[2..]
+                .iter()
+                .find_map(|column| Some((name.strip_suffix(column)?.strip_suffix('.')?.to_owned(), *column)));
+            let (key, column) = more.unwrap_or((name, "value"));
+            let row = rows.entry(key.clone()).or_insert_with(|| BTreeMap::from([("key", key)]));
+            row.insert(column, value);
+        }
+        Self { name: SITE, columns: SITE_COLUMNS.to_vec(), rows: rows.into_values().collect() }
     }
 
     fn of(table: &'static Table, objects: Vec<Object>) -> Self {
