@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::site::Site;
 
 /// Kills unless the environment says otherwise: each verb twice.
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 10;
 /// Enough that a transaction takes a time that can be hit.
 const NODES: usize = 300;
 
@@ -24,10 +24,13 @@ fn whenever_the_server_is_killed_a_verb_was_done_for_all_nodes_or_for_none() {
     let range = format!("k[000-{:03}]", NODES - 1);
     let (one, other) = ("comments=one", "comments=other");
     // What is done wholly, then what the kill falls into.
-    let verbs: [[&[&str]; 2]; 3] = [
+    let members = format!("members={range}");
+    let verbs: [[&[&str]; 2]; 5] = [
         [&["chdef", &range, one, "groups=a,b"], &["chdef", &range, other, "groups=c"]],
         [&["nodeset", &range, "osimage=demo"], &["nodeset", &range, "boot"]],
         [&["nodeset", &range, "boot"], &["nodeset", &range, "osimage=demo"]],
+        [&["nodeset", &range, "boot"], &["nodeset", &range, "runcmd=true,shutdown"]],
+        [&["chdef", "-t", "group", "-o", "g", "members="], &["chdef", "-t", "group", "-o", "g", &members]],
     ];
     let mut hits = [0; 2];
     for round in 0..rounds {
