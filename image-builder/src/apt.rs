@@ -1,5 +1,6 @@
 //! Debian packages, by the system's own apt: it knows the mirrors and checks signatures. Files are kept in a cache and
-//! compared with the checksum that apt states before every use. Nothing is installed.
+//! compared with the checksum that apt states before every use. Nothing is installed. For another architecture apt
+//! gets lists and a state of its own in the cache, so that the system's stay as they are.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct Apt<'a> {
     runner: &'a dyn Runner,
     cache: &'a Path,
     arch: Arch,
+    /// What apt is told beside, on every call.
+    options: Vec<String>,
 }
 
 /// A package file that apt would download.
@@ -53,7 +56,17 @@ impl<'a> Apt<'a> {
     /// The cache cannot be created.
     pub fn new(runner: &'a dyn Runner, cache: &'a Path, arch: Arch) -> Result<Self> {
         std::fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
-        Ok(Self { runner, cache, arch })
+        let mut apt = Self { runner, cache, arch, options: Vec::new() };
+        if !arch.is_native() {
+            apt.options = own_state(cache, arch)?;
+            let update = Command::new(APT_GET).args(["-q", "update"]).args(&apt.options);
+            if let Err(error) = runner.run(&update) {
+                // A mirror that is being changed has lists that do not fit together for a while; apt goes on with
+                // those that do, and with what it had before.
+                tracing::warn!("not all lists of packages for {arch} could be fetched: {error}");
+            }
+        }
+        Ok(apt)
     }
 
     /// The kernel package that the architecture's metapackage depends on.
@@ -88,7 +101,8 @@ impl<'a> Apt<'a> {
 
     fn show(&self, packages: &[String]) -> Result<String> {
         let names = packages.iter().map(|p| self.qualified(p));
-        let show = Command::new(APT_CACHE).args(["show", "--no-all-versions"]).args(names);
+        let show =
+            Command::new(APT_CACHE).args(["show", "--no-all-versions"]).args(names).args(&self.options);
         Ok(self.runner.run(&show).with_context(|| self.advice(&packages.join(" ")))?.text())
     }
 
@@ -146,7 +160,7 @@ impl<'a> Apt<'a> {
 
     fn download(&self) -> Command {
         // Root may write into any cache; apt's own user may not.
-        Command::new(APT_GET).args(["-q", "-o", "APT::Sandbox::User=root", "download"])
+        Command::new(APT_GET).args(["-q", "-o", "APT::Sandbox::User=root", "download"]).args(&self.options)
     }
 
     fn check(&self, listed: &Listed) -> Result<()> {
@@ -163,11 +177,32 @@ impl<'a> Apt<'a> {
     }
 
     fn advice(&self, packages: &str) -> String {
-        let arch = self.arch.debian();
-        format!(
-            "apt does not find {packages} for {arch}: run 'apt-get update' (for another architecture first 'dpkg --add-architecture {arch}')"
-        )
+        format!("apt does not find {packages} for {}: run 'apt-get update'", self.arch.debian())
     }
+}
+
+/// apt's options for an architecture that the system does not have, with folders in `cache`.
+fn own_state(cache: &Path, arch: Arch) -> Result<Vec<String>> {
+    let base = std::path::absolute(cache).context("finding the cache")?.join("apt").join(arch.debian());
+    for folder in ["lists/partial", "archives/partial"] {
+        let folder = base.join(folder);
+        std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    // No package is installed there.
+    let status = base.join("status");
+    std::fs::write(&status, "").with_context(|| format!("writing {}", status.display()))?;
+    let at = |name: &str| base.join(name).display().to_string();
+    let settings = [
+        format!("APT::Architecture={}", arch.debian()),
+        format!("APT::Architectures={}", arch.debian()),
+        "APT::Sandbox::User=root".to_owned(),
+        format!("Dir::State={}", at("")),
+        format!("Dir::State::lists={}", at("lists")),
+        format!("Dir::State::status={}", at("status")),
+        format!("Dir::Cache={}", at("")),
+        format!("Dir::Cache::archives={}", at("archives")),
+    ];
+    Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
 }
 
 /// The packages that a line of a package description depends on; nothing for other lines.
@@ -230,6 +265,7 @@ mod tests {
     #[test]
     fn libraries_are_followed_and_of_a_choice_the_first_is_taken() {
         let script = Script::new()
+            .on("apt-get -q update -o APT::Architecture=ppc64el -o APT::Architectures=ppc64el", "")
             .on("apt-cache show --no-all-versions lvm2:ppc64el libgcc-s1:ppc64el", "Package: lvm2\nPre-Depends: libc6 (>= 2.36)\nDepends: dmsetup (>= 2), libsystemd0 | libelogind0 (>= 1), zlib1g:any\n")
             .on("apt-cache show --no-all-versions libc6:ppc64el libsystemd0:ppc64el zlib1g:ppc64el", "Depends: libgcc-s1, libcrypt1\n")
             .on("apt-cache show --no-all-versions libcrypt1:ppc64el", "Depends: libc6\n");

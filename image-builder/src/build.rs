@@ -64,7 +64,7 @@ pub fn run(options: &Options, runner: &dyn Runner) -> Result<Report> {
     let started = Instant::now();
     check(options)?;
     let agent = read(&options.agent)?;
-    let tool_list = ToolList::built_in()?;
+    let tool_list = ToolList::built_in(options.arch)?;
     check_agent_tools(options, runner, &tool_list)?;
     let mut inputs = Inputs::gather(options, runner, &tool_list)?;
     let modules = ModuleTree::load(&inputs.kernel.modules)?;
@@ -79,7 +79,7 @@ pub fn run(options: &Options, runner: &dyn Runner) -> Result<Report> {
     }
     absent.extend(selection.absent.iter().cloned());
     let loaders = match &inputs.loaders {
-        Some(tree) => loaders::collect(runner, tree)?,
+        Some(tree) => loaders::collect(runner, options.arch, tree)?,
         None => Vec::new(),
     };
     let archive = cpio::archive(&contents);
@@ -129,7 +129,10 @@ impl Inputs {
             unpacked.push(dir);
             Ok(path)
         };
-        let apt = Apt::new(runner, &options.cache, options.arch)?;
+        // Debian has no packages for big-endian POWER but ports; what firmware starts is the same for both byte orders.
+        let arch =
+            if options.arch == Arch::Ppc64 && options.tree.is_some() { Arch::Ppc64le } else { options.arch };
+        let apt = Apt::new(runner, &options.cache, arch)?;
         let kernel = match &options.kernel {
             Some((image, modules)) => Kernel::given(image, modules)?,
             None => Kernel::in_tree(&unpack(&apt, &[apt.newest_kernel()?])?)?,
@@ -143,7 +146,7 @@ impl Inputs {
             }
         };
         let loaders = match options.loaders {
-            true => Some(Tree::new(unpack(&apt, &loaders::PACKAGES.map(str::to_owned))?)),
+            true => Some(Tree::new(unpack(&apt, &loaders::packages(options.arch))?)),
             false => None,
         };
         Ok(Self { kernel, tools, loaders, packages, _unpacked: unpacked })

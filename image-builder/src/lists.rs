@@ -4,6 +4,8 @@
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::arch::Arch;
+
 /// Kernel modules to include.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +43,9 @@ pub struct ToolList {
 pub struct ToolPackage {
     /// The package.
     pub name: String,
+    /// Architectures that have it; all unless they are named.
+    #[serde(default)]
+    pub architectures: Vec<String>,
     /// Programs that must be there.
     pub tools: Vec<String>,
     /// Programs included when they are there.
@@ -77,12 +82,17 @@ impl ModuleList {
 }
 
 impl ToolList {
-    /// The built-in list.
+    /// What the built-in list has for an architecture.
     ///
     /// # Errors
     /// It is malformed.
-    pub fn built_in() -> Result<Self> {
-        toml::from_str(include_str!("../lists/tools.toml")).context("lists/tools.toml")
+    pub fn built_in(arch: Arch) -> Result<Self> {
+        let mut list: Self =
+            toml::from_str(include_str!("../lists/tools.toml")).context("lists/tools.toml")?;
+        let arch = arch.to_string();
+        list.packages
+            .retain(|package| package.architectures.is_empty() || package.architectures.contains(&arch));
+        Ok(list)
     }
 
     /// Names of the packages.
@@ -106,7 +116,7 @@ mod tests {
             assert!(seen.insert(name.replace('-', "_")), "{name} is listed twice");
         }
         let mut seen = BTreeSet::new();
-        let tools = ToolList::built_in().unwrap();
+        let tools = ToolList::built_in(Arch::X86_64).unwrap();
         for name in tools.packages.iter().flat_map(|p| p.tools.iter().chain(&p.optional).chain(&p.applets)) {
             assert!(seen.insert(name), "{name} is listed twice");
         }

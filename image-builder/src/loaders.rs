@@ -1,11 +1,13 @@
 //! The programs that firmware fetches first. For PC BIOS: iPXE, PXELINUX and a GRUB core of our making. For UEFI:
-//! iPXE, and shim with GRUB as Debian signs them, which start under Secure Boot too.
+//! iPXE, and shim with GRUB as Debian signs them, which start under Secure Boot too. For Open Firmware: a GRUB core of
+//! our making.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use sysclone_exec::{Command, Runner, Tool};
 
+use crate::arch::Arch;
 use crate::tree::{Tree, read};
 
 const GRUB_MKIMAGE: Tool = Tool("grub-mkimage");
@@ -13,9 +15,17 @@ const GRUB_MKIMAGE: Tool = Tool("grub-mkimage");
 /// Programs this module starts.
 pub const TOOLS: [Tool; 1] = [GRUB_MKIMAGE];
 
-/// Debian packages with loaders.
-pub const PACKAGES: [&str; 6] =
-    ["ipxe", "pxelinux", "syslinux-common", "grub-pc-bin", "shim-signed", "grub-efi-amd64-signed"];
+/// Debian packages with loaders for an architecture.
+#[must_use]
+pub fn packages(arch: Arch) -> Vec<String> {
+    let names: &[&str] = match arch {
+        Arch::X86_64 => {
+            &["ipxe", "pxelinux", "syslinux-common", "grub-pc-bin", "shim-signed", "grub-efi-amd64-signed"]
+        }
+        Arch::Ppc64le | Arch::Ppc64 => &["grub-ieee1275-bin"],
+    };
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
 
 /// Loaders that packages hold ready: published name, path in the package.
 const READY: [(&str, &str); 7] = [
@@ -32,6 +42,9 @@ const READY: [(&str, &str); 7] = [
 /// Published name of GRUB's core for PC BIOS.
 pub const GRUB_PC: &str = "grub2/i386-pc/core.0";
 
+/// Published name of GRUB's core for Open Firmware, which is the same for both byte orders.
+pub const GRUB_IEEE1275: &str = "grub2/powerpc-ieee1275/core.elf";
+
 /// What Debian's signed GRUB reads first: its folder is compiled in.
 const GRUB_SIGNED_START: (&str, &str) = ("grub/grub.cfg", include_str!("../lists/grub-signed-start.cfg"));
 
@@ -40,39 +53,51 @@ const GRUB_SIGNED_START: (&str, &str) = ("grub/grub.cfg", include_str!("../lists
 const GRUB_MODULES: &str = "pxe net tftp http normal configfile linux echo test true sleep regexp minicmd reboot halt \
     boot chain pxechain biosdisk part_msdos part_gpt all_video memdisk tar";
 
+/// The same on Open Firmware, which has its own network and disks.
+const GRUB_IEEE1275_MODULES: &str = "ofnet net tftp http normal configfile linux echo test true sleep regexp minicmd \
+    reboot halt boot part_msdos part_gpt memdisk tar";
+
 /// What GRUB does first. It lies as a file in a memory disk inside the core, because the text that a core can carry
 /// without one is read by GRUB's rescue parser, which knows no loops.
 const GRUB_START: &str = include_str!("../lists/grub-start.cfg");
 
-/// All loaders with their published names, from packages unpacked in `tree`.
+/// All loaders for an architecture with their published names, from packages unpacked in `tree`.
 ///
 /// # Errors
 /// A loader is not in its package, or GRUB's core cannot be made.
-pub fn collect(runner: &dyn Runner, tree: &Tree) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn collect(runner: &dyn Runner, arch: Arch, tree: &Tree) -> Result<Vec<(String, Vec<u8>)>> {
+    let modules = |platform: &str| tree.host_path(&format!("usr/lib/grub/{platform}"));
+    if arch != Arch::X86_64 {
+        let platform = ("powerpc-ieee1275", GRUB_IEEE1275_MODULES);
+        let core = grub_core(runner, platform, &modules("powerpc-ieee1275"))?;
+        return Ok(vec![(GRUB_IEEE1275.to_owned(), core)]);
+    }
     let mut loaders = Vec::new();
     for (name, path) in READY {
         loaders.push((name.to_owned(), tree.read(path)?));
     }
     let (name, text) = GRUB_SIGNED_START;
     loaders.push((name.to_owned(), text.as_bytes().to_vec()));
-    loaders.push((GRUB_PC.to_owned(), grub_pc(runner, &tree.host_path("usr/lib/grub/i386-pc"))?));
+    loaders
+        .push((GRUB_PC.to_owned(), grub_core(runner, ("i386-pc-pxe", GRUB_MODULES), &modules("i386-pc"))?));
     Ok(loaders)
 }
 
-fn grub_pc(runner: &dyn Runner, modules: &Path) -> Result<Vec<u8>> {
+fn grub_core(runner: &dyn Runner, (format, names): (&str, &str), modules: &Path) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir().context("creating a temporary directory")?;
     let (disk, core) = (dir.path().join("disk.tar"), dir.path().join("core.0"));
     std::fs::write(&disk, tar("boot/grub/grub.cfg", GRUB_START.as_bytes()))
         .with_context(|| format!("writing {}", disk.display()))?;
     let make = Command::new(GRUB_MKIMAGE)
-        .args(["--format=i386-pc-pxe", "--prefix=(memdisk)/boot/grub", "--compression=auto", "--directory"])
+        .arg(format!("--format={format}"))
+        .args(["--prefix=(memdisk)/boot/grub", "--compression=auto", "--directory"])
         .arg(modules)
         .arg("--memdisk")
         .arg(&disk)
         .arg("--output")
         .arg(&core)
-        .args(GRUB_MODULES.split_ascii_whitespace());
-    runner.run(&make).context("making GRUB's network core")?;
+        .args(names.split_ascii_whitespace());
+    runner.run(&make).with_context(|| format!("making GRUB's network core for {format}"))?;
     read(&core)
 }
 

@@ -17,7 +17,7 @@ Examples:
   A kernel of your own, one more driver, and firmware for NICs that need it:
     sysclone-image-builder build --agent sysclone-agent --out boot --kernel /boot/vmlinuz-6.12.1 \\
       --modules /lib/modules/6.12.1 --module qed --firmware /lib/firmware
-  For POWER, after 'dpkg --add-architecture ppc64el && apt-get update':
+  For POWER:
     sysclone-image-builder build --arch ppc64le --agent sysclone-agent.ppc64le --out boot";
 
 /// Builds the kernel, initrd and network boot loaders that machines start from. The same inputs give the same bytes.
@@ -96,7 +96,7 @@ fn run(args: Build) -> anyhow::Result<()> {
         tree: args.tree,
         firmware: args.firmware,
         extra_modules: args.extra_modules,
-        loaders: args.arch == Arch::X86_64,
+        loaders: true,
     };
     let report = build::run(&options, &System)?;
     if args.json {

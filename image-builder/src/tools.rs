@@ -157,6 +157,7 @@ mod tests {
     fn list(tools: &[&str], optional: &[&str]) -> ToolList {
         let words = |w: &[&str]| w.iter().map(|&t| t.to_owned()).collect();
         let package = ToolPackage {
+            architectures: vec![],
             name: "p".into(),
             tools: words(tools),
             optional: words(optional),

@@ -20,6 +20,7 @@ struct Everybody;
 impl Directory for Everybody {
     fn by_mac(&self, mac: &Mac) -> Option<Reservation> {
         Some(Reservation {
+            is_power: mac.0[4] % 2 == 1,
             node: "target".parse().expect("this is a name"),
             mac: *mac,
             ip: Ipv4Addr::new(10, 77, 0, 12),

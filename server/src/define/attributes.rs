@@ -117,7 +117,7 @@ fn node_problem(attr: &str, value: &str) -> Option<String> {
     match attr {
         "mac" => parse_macs(value).err(),
         "ip" => must(is_host(value), "the IPv4 address of one machine"),
-        "netboot" => must(parse_netboot(value).is_some(), "auto, xnba, pxe or grub2"),
+        "netboot" => must(parse_netboot(value).is_some(), "auto, xnba, pxe, grub2, petitboot or yaboot"),
         "installdisk" => parse_disk_rules(value).err().map(|error| error.to_string()),
         "installshell" => must(parse_yes(value).is_some(), "yes or no"),
         "serialport" => must(value.parse::<u8>().is_ok(), "a port number from 0"),

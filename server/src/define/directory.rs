@@ -69,6 +69,7 @@ impl Directory for Known {
             domain: placed.network.domain.clone(),
             hostname: node.hostname.clone(),
             netboot: node.netboot,
+            is_power: node.arch.as_deref().is_some_and(|arch| arch.starts_with("ppc64")),
             mode: placed.network.dhcp_mode,
         })
     }

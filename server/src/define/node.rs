@@ -84,7 +84,7 @@ impl Node {
     }
 }
 
-const NETBOOT_WORDS: &str = "known are auto, xnba, pxe, grub2";
+const NETBOOT_WORDS: &str = "known are auto, xnba, pxe, grub2, petitboot, yaboot";
 
 /// The loader that a `netboot` word stands for.
 pub(super) fn parse_netboot(word: &str) -> Option<NetBoot> {
@@ -93,6 +93,8 @@ pub(super) fn parse_netboot(word: &str) -> Option<NetBoot> {
         "xnba" | "ipxe" => Some(NetBoot::Xnba),
         "pxe" => Some(NetBoot::Pxe),
         "grub2" | "grub2-tftp" | "grub2-http" => Some(NetBoot::Grub2),
+        "petitboot" => Some(NetBoot::Petitboot),
+        "yaboot" => Some(NetBoot::Yaboot),
         _ => None,
     }
 }

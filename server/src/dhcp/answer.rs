@@ -215,7 +215,7 @@ impl Context<'_> {
 
     fn grant(&self, form: Form) -> Decision {
         let client = Client::of(self.request);
-        let boot = boot(client, self.node.netboot, &self.node.mac, self.server);
+        let boot = boot(client, self.node, self.server);
         let kind = match form {
             Form::Offer => Kind::Offer,
             Form::Ack | Form::Informed => Kind::Ack,

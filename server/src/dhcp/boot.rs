@@ -3,7 +3,7 @@
 use sysclone_protocol::names::Mac;
 
 use super::client::{Architecture, Client, Program};
-use super::directory::{NetBoot, ServerFacts};
+use super::directory::{NetBoot, Reservation, ServerFacts};
 
 /// What a client is told about booting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(super) struct BootFile {
     pub name: String,
     /// PXELINUX's configuration file and path prefix (RFC 5071), which spare it the search.
     pub pxelinux: Option<(String, String)>,
-    /// The vendor class that the client wants to see in the reply.
-    pub class: &'static str,
+    /// The vendor class that the client wants to see in the reply; none when it is no client of PXE.
+    pub class: Option<&'static str>,
 }
 
 const PXE_CLASS: &str = "PXEClient";
@@ -36,22 +36,35 @@ enum Firmware {
     Bios,
     /// x86_64 UEFI.
     Uefi,
+    /// POWER: Open Firmware, or Petitboot on OPAL.
+    Power {
+        /// Whether it is Petitboot that asks.
+        is_opal: bool,
+    },
 }
 
-/// Decides for `client`, whose node has the attribute `netboot`.
-pub(super) fn boot(client: Client, netboot: NetBoot, mac: &Mac, server: &ServerFacts) -> Boot {
+/// Decides for `client`, which is the node of this reservation.
+pub(super) fn boot(client: Client, node: &Reservation, server: &ServerFacts) -> Boot {
     let Client::Booting { program, architecture } = client else { return Boot::Unasked };
-    let Some(firmware) = firmware(program, architecture) else { return Boot::NoLoader };
+    let Some(firmware) = firmware((program, architecture), node.is_power) else { return Boot::NoLoader };
+    let (netboot, mac) = (node.netboot, &node.mac);
     let base = format!("http://{}:{}/boot/", server.address, server.http_port);
     let file = match firmware {
         Firmware::Bios => bios(program, netboot, (mac, &base)),
         Firmware::Uefi => uefi(program, netboot, (mac, &base)),
+        Firmware::Power { is_opal } => power(is_opal, netboot, (mac, &base)),
     };
     Boot::File(file)
 }
 
-fn firmware(program: Program, architecture: Architecture) -> Option<Firmware> {
+fn firmware((program, architecture): (Program, Architecture), is_power: bool) -> Option<Firmware> {
     match (program, architecture) {
+        (_, Architecture::Number(12)) => Some(Firmware::Power { is_opal: false }),
+        (_, Architecture::Number(14)) => Some(Firmware::Power { is_opal: true }),
+        // Open Firmware of old machines speaks BOOTP and says nothing of itself.
+        (Program::Bootp | Program::Other, Architecture::Unsaid) if is_power => {
+            Some(Firmware::Power { is_opal: false })
+        }
         // UEFI always says what it is; what does not, and what speaks only BOOTP, are the ROMs of old PCs.
         (Program::Pxe | Program::Ipxe, Architecture::BIOS | Architecture::Unsaid) | (Program::Bootp, _) => {
             Some(Firmware::Bios)
@@ -64,7 +77,7 @@ fn firmware(program: Program, architecture: Architecture) -> Option<Firmware> {
 }
 
 fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFile {
-    let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None, class: PXE_CLASS };
+    let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None, class: Some(PXE_CLASS) };
     match (netboot, program) {
         (NetBoot::Auto | NetBoot::Xnba, Program::Ipxe) => file(&script(mac, base)),
         (NetBoot::Auto | NetBoot::Xnba, _) => file("undionly.kpxe"),
@@ -72,7 +85,21 @@ fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
             let pxelinux = Some((format!("pxelinux.cfg/01-{}", mac.dashed()), base.to_owned()));
             BootFile { pxelinux, ..file("lpxelinux.0") }
         }
-        (NetBoot::Grub2, _) => file("grub2/i386-pc/core.0"),
+        (NetBoot::Grub2 | NetBoot::Petitboot | NetBoot::Yaboot, _) => file("grub2/i386-pc/core.0"),
+    }
+}
+
+/// Open Firmware takes any client program as boot file. Petitboot is started already and only looks for a configuration:
+/// RFC 5071's options say where.
+fn power(is_opal: bool, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFile {
+    let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None, class: None };
+    if is_opal || netboot == NetBoot::Petitboot {
+        let config = format!("petitboot/01-{}", mac.dashed());
+        return BootFile { pxelinux: Some((config, base.to_owned())), ..file("") };
+    }
+    match netboot {
+        NetBoot::Yaboot => file("yaboot"),
+        _ => file("grub2/powerpc-ieee1275/core.elf"),
     }
 }
 
@@ -83,9 +110,9 @@ fn uefi(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
         (Program::Ipxe, NetBoot::Auto | NetBoot::Xnba) => (script(mac, base), PXE_CLASS),
         (Program::HttpBoot, _) => (format!("{base}snponly.efi"), HTTP_CLASS),
         (_, NetBoot::Xnba) => ("snponly.efi".to_owned(), PXE_CLASS),
-        (_, NetBoot::Auto | NetBoot::Pxe | NetBoot::Grub2) => ("efi/shimx64.efi".to_owned(), PXE_CLASS),
+        (_, _) => ("efi/shimx64.efi".to_owned(), PXE_CLASS),
     };
-    BootFile { name, pxelinux: None, class }
+    BootFile { name, pxelinux: None, class: Some(class) }
 }
 
 fn script(mac: &Mac, base: &str) -> String {

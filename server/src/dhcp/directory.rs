@@ -46,6 +46,8 @@ pub struct Reservation {
     pub hostname: String,
     /// How it boots from the network.
     pub netboot: NetBoot,
+    /// Whether it is a POWER machine, whose firmware need not say so.
+    pub is_power: bool,
     /// Who gives addresses on its network.
     pub mode: Mode,
 }
@@ -65,7 +67,8 @@ pub enum Mode {
 /// The `netboot` attribute of a node: which loader its firmware is given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NetBoot {
-    /// What fits the firmware: iPXE on BIOS, the signed shim and GRUB on UEFI.
+    /// What fits the firmware: iPXE on BIOS, the signed shim and GRUB on UEFI, GRUB on Open Firmware, Petitboot's own
+    /// on OPAL.
     #[default]
     Auto,
     /// iPXE, chained by ROMs that are not iPXE themselves.
@@ -74,6 +77,10 @@ pub enum NetBoot {
     Pxe,
     /// GRUB 2; on UEFI the signed one, behind shim.
     Grub2,
+    /// Petitboot, which is in the firmware and only needs its configuration. POWER only.
+    Petitboot,
+    /// yaboot, which the administrator supplies. POWER only.
+    Yaboot,
 }
 
 /// What a reply says about the server.

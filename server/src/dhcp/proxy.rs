@@ -50,7 +50,7 @@ fn reply(
     let Client::Booting { program: Program::Pxe | Program::Ipxe | Program::HttpBoot, .. } = client else {
         return Err(foreign(node));
     };
-    let boot = boot(client, node.netboot, &node.mac, server);
+    let boot = boot(client, node, server);
     let Boot::File(file) = &boot else { return Err(foreign(node)) };
     let destination = match (form, request.relay()) {
         (Form::ProxyAck, _) => Destination::Sender,

@@ -132,12 +132,16 @@ fn dhcp_options(kind: MessageType, request: &Request, server: &ServerFacts) -> V
 
 /// A ROM takes a boot file only from a reply that says it is for clients of its kind.
 fn boot_options(file: &BootFile, server: &ServerFacts) -> Vec<DhcpOption> {
-    let mut options = vec![
-        DhcpOption::ClassIdentifier(file.class.as_bytes().to_vec()),
-        DhcpOption::VendorExtensions(PXE_TAKE_THE_FILE.to_vec()),
-        DhcpOption::TFTPServerName(server.address.to_string().into_bytes()),
-        DhcpOption::BootfileName(file.name.clone().into_bytes()),
-    ];
+    let mut options = Vec::new();
+    if let Some(class) = file.class {
+        options.push(DhcpOption::ClassIdentifier(class.as_bytes().to_vec()));
+        options.push(DhcpOption::VendorExtensions(PXE_TAKE_THE_FILE.to_vec()));
+    }
+    options.push(DhcpOption::TFTPServerName(server.address.to_string().into_bytes()));
+    // Petitboot is started already.
+    if !file.name.is_empty() {
+        options.push(DhcpOption::BootfileName(file.name.clone().into_bytes()));
+    }
     if let Some((config, prefix)) = &file.pxelinux {
         for (code, text) in [(CONFIG_FILE, config), (PATH_PREFIX, prefix)] {
             let option = UnknownOption::new(OptionCode::from(code), text.clone().into_bytes());

@@ -53,6 +53,7 @@ impl Directory for Book {
 /// A node with this address.
 pub(crate) fn node(mac: Mac, ip: [u8; 4]) -> Reservation {
     Reservation {
+        is_power: false,
         node: "target".parse().unwrap(),
         mac,
         ip: ip.into(),

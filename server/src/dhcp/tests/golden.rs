@@ -44,7 +44,7 @@ fn uefi_is_given_ipxe_first_if_the_node_says_so() {
 }
 
 #[test]
-fn slof_gets_its_address_and_no_loader() {
+fn slof_gets_its_address_and_grub() {
     golden("slof-discover", &Packet::fixture("slof-discover"), NetBoot::Grub2);
     let request = Packet::fixture("slof-request").with(50, &[10, 77, 0, 12]);
     golden("slof-request", &request, NetBoot::Grub2);

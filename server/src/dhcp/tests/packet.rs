@@ -87,6 +87,7 @@ pub(super) fn facts() -> ServerFacts {
 /// The node `target` at 10.77.0.12.
 pub(super) fn reservation(mac: Mac, netboot: NetBoot) -> Reservation {
     Reservation {
+        is_power: false,
         node: "target".parse().unwrap(),
         mac,
         ip: Ipv4Addr::new(10, 77, 0, 12),

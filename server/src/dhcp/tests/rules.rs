@@ -242,6 +242,8 @@ fn the_boot_file_fits_the_firmware_and_the_nodes_netboot() {
     let ipxe = || Packet::fixture("ipxe-discover");
     let uefi = || Packet::fixture("edk2-pxe-discover");
     let http = || Packet::fixture("edk2-http-discover");
+    // It says what it is by its second message.
+    let slof = || Packet::fixture("slof-request").with(50, &OWN);
     let script = "http://10.77.0.1:8080/boot/ipxe/52-54-00-77-00-02";
     let shim = "efi/shimx64.efi";
     for (packet, netboot, expected) in [
@@ -264,10 +266,29 @@ fn the_boot_file_fits_the_firmware_and_the_nodes_netboot() {
         (http(), NetBoot::Grub2, Some("http://10.77.0.1:8080/boot/snponly.efi")),
         (http(), NetBoot::Xnba, Some("http://10.77.0.1:8080/boot/snponly.efi")),
         (Packet::fixture("slof-discover"), NetBoot::Grub2, None),
+        (slof(), NetBoot::Auto, Some("grub2/powerpc-ieee1275/core.elf")),
+        (slof(), NetBoot::Grub2, Some("grub2/powerpc-ieee1275/core.elf")),
+        (slof(), NetBoot::Yaboot, Some("yaboot")),
+        (slof(), NetBoot::Petitboot, Some("")),
         (Packet::fixture("dhclient-discover"), NetBoot::Pxe, None),
     ] {
         let Decision::Reply { what, .. } = packet.decide(netboot) else { panic!("silent") };
         assert_eq!(what.boot_file.as_deref(), expected, "{} {netboot:?}", what.client);
+    }
+}
+
+#[test]
+fn a_power_machine_is_known_by_its_node_when_it_does_not_say_what_it_is() {
+    let core = "grub2/powerpc-ieee1275/core.elf";
+    // Whoever says that it is a PC is believed.
+    for (fixture, expected) in
+        [("slof-discover", core), ("bootp", core), ("ipxe-discover", "grub2/i386-pc/core.0")]
+    {
+        let packet = Packet::fixture(fixture);
+        let node = Reservation { is_power: true, ..reservation(packet.mac(), NetBoot::Grub2) };
+        let decision = answer(&packet.bytes(), &HashMap::from([(node.mac, node)]), &facts());
+        let Decision::Reply { what, .. } = decision else { panic!("silent") };
+        assert_eq!(what.boot_file.as_deref(), Some(expected), "{fixture}");
     }
 }
 

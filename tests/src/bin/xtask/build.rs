@@ -33,9 +33,11 @@ pub(crate) fn run(options: &Options) -> Result<Programs> {
     for &arch in &options.arch {
         let agent = agent(arch).with_context(|| format!("building the agent for {}", arch.name()))?;
         match arch {
-            Arch::X86_64 => image(&programs, &agent).context("building what machines boot")?,
-            // What they boot is made by image-builder, from packages of an architecture that this host's apt may not know.
-            Arch::Ppc64le | Arch::Ppc64 => println!("agent for {}: {}", arch.name(), agent.display()),
+            Arch::X86_64 | Arch::Ppc64le => {
+                image(&programs, arch, &agent).context("building what machines boot")?;
+            }
+            // Debian has neither a kernel nor programs for it: image-builder takes them as they are given.
+            Arch::Ppc64 => println!("agent for {}: {}", arch.name(), agent.display()),
         }
     }
     Ok(programs)
@@ -47,10 +49,10 @@ fn agent(arch: Arch) -> Result<PathBuf> {
     Ok(folder.join("release/sysclone-agent"))
 }
 
-fn image(programs: &Programs, agent: &Path) -> Result<()> {
+fn image(programs: &Programs, arch: Arch, agent: &Path) -> Result<()> {
     std::fs::create_dir_all(shell::lab_dir()).context("creating the lab's folder")?;
     let mut builder = Command::new(programs.bin.join("sysclone-image-builder"));
-    builder.args(["build", "--agent"]).arg(agent).arg("--out").arg(&programs.boot);
+    builder.args(["build", "--arch", arch.name(), "--agent"]).arg(agent).arg("--out").arg(&programs.boot);
     shell::run(builder.arg("--cache").arg(cache_dir().join("boot-packages")))
 }
 
