@@ -13,6 +13,8 @@ use sysclone_exec::{Command, Runner, Tool};
 use crate::arch::Arch;
 use crate::tree::read;
 
+mod private;
+
 const APT_GET: Tool = Tool("apt-get");
 const APT_CACHE: Tool = Tool("apt-cache");
 const DPKG_DEB: Tool = Tool("dpkg-deb");
@@ -58,7 +60,7 @@ impl<'a> Apt<'a> {
         std::fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
         let mut apt = Self { runner, cache, arch, options: Vec::new() };
         if !arch.is_native() {
-            apt.options = own_state(cache, arch)?;
+            apt.options = private::state(runner, cache, arch)?;
             let update = Command::new(APT_GET).args(["-q", "update"]).args(&apt.options);
             if let Err(error) = runner.run(&update) {
                 // A mirror that is being changed has lists that do not fit together for a while; apt goes on with
@@ -181,30 +183,6 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// apt's options for an architecture that the system does not have, with folders in `cache`.
-fn own_state(cache: &Path, arch: Arch) -> Result<Vec<String>> {
-    let base = std::path::absolute(cache).context("finding the cache")?.join("apt").join(arch.debian());
-    for folder in ["lists/partial", "archives/partial"] {
-        let folder = base.join(folder);
-        std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    }
-    // No package is installed there.
-    let status = base.join("status");
-    std::fs::write(&status, "").with_context(|| format!("writing {}", status.display()))?;
-    let at = |name: &str| base.join(name).display().to_string();
-    let settings = [
-        format!("APT::Architecture={}", arch.debian()),
-        format!("APT::Architectures={}", arch.debian()),
-        "APT::Sandbox::User=root".to_owned(),
-        format!("Dir::State={}", at("")),
-        format!("Dir::State::lists={}", at("lists")),
-        format!("Dir::State::status={}", at("status")),
-        format!("Dir::Cache={}", at("")),
-        format!("Dir::Cache::archives={}", at("archives")),
-    ];
-    Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
-}
-
 /// The packages that a line of a package description depends on; nothing for other lines.
 fn dependencies(line: &str) -> impl Iterator<Item = &str> {
     let list =
@@ -265,6 +243,7 @@ mod tests {
     #[test]
     fn libraries_are_followed_and_of_a_choice_the_first_is_taken() {
         let script = Script::new()
+            .on("apt-get indextargets", "http://d/debian/|Debian|Debian|bookworm\n")
             .on("apt-get -q update -o APT::Architecture=ppc64el -o APT::Architectures=ppc64el", "")
             .on("apt-cache show --no-all-versions lvm2:ppc64el libgcc-s1:ppc64el", "Package: lvm2\nPre-Depends: libc6 (>= 2.36)\nDepends: dmsetup (>= 2), libsystemd0 | libelogind0 (>= 1), zlib1g:any\n")
             .on("apt-cache show --no-all-versions libc6:ppc64el libsystemd0:ppc64el zlib1g:ppc64el", "Depends: libgcc-s1, libcrypt1\n")

@@ -85,15 +85,26 @@ pub fn collect(runner: &dyn Runner, arch: Arch, tree: &Tree) -> Result<Vec<(Stri
 
 fn grub_core(runner: &dyn Runner, (format, names): (&str, &str), modules: &Path) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir().context("creating a temporary directory")?;
-    let (disk, core) = (dir.path().join("disk.tar"), dir.path().join("core.0"));
+    let at = |name: &str| dir.path().join(name);
+    let (disk, first, core) = (at("disk.tar"), at("first.cfg"), at("core"));
     std::fs::write(&disk, tar("boot/grub/grub.cfg", GRUB_START.as_bytes()))
         .with_context(|| format!("writing {}", disk.display()))?;
+    // GRUB takes its address from Open Firmware when it looks for its prefix there, which it does not do when that has
+    // a device.
+    let (prefix, text) = match format {
+        "powerpc-ieee1275" => ("/grub2", "normal (memdisk)/boot/grub/grub.cfg\n"),
+        _ => ("(memdisk)/boot/grub", ""),
+    };
+    std::fs::write(&first, text).with_context(|| format!("writing {}", first.display()))?;
     let make = Command::new(GRUB_MKIMAGE)
         .arg(format!("--format={format}"))
-        .args(["--prefix=(memdisk)/boot/grub", "--compression=auto", "--directory"])
+        .arg(format!("--prefix={prefix}"))
+        .args(["--compression=auto", "--directory"])
         .arg(modules)
         .arg("--memdisk")
         .arg(&disk)
+        .arg("--config")
+        .arg(&first)
         .arg("--output")
         .arg(&core)
         .args(names.split_ascii_whitespace());

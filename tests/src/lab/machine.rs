@@ -1,4 +1,4 @@
-//! One emulated PC.
+//! One emulated machine: a PC, or a POWER machine with Open Firmware.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,11 @@ use super::process::{Exit, Process};
 use super::qmp::Qmp;
 use super::transcript::Transcript;
 
-const QEMU: &str = "qemu-system-x86_64";
+const QEMU_PC: &str = "qemu-system-x86_64";
+const QEMU_POWER: &str = "qemu-system-ppc64";
+
+/// Emulation has none of what these turn off, and says so by not starting.
+const PSERIES: &str = "pseries,cap-htm=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off";
 
 /// A machine to be built.
 #[derive(Debug, Clone)]
@@ -22,6 +26,7 @@ pub struct Spec {
     name: String,
     cpus: u32,
     memory_mib: u32,
+    is_power: bool,
     chipset: &'static str,
     cpu: &'static str,
     disks: Vec<Disk>,
@@ -49,6 +54,7 @@ impl Machine {
             name: name.to_owned(),
             cpus: 2,
             memory_mib: 1024,
+            is_power: false,
             chipset: "q35",
             cpu: "qemu64",
             disks: Vec::new(),
@@ -148,6 +154,12 @@ impl Spec {
         self
     }
 
+    /// A POWER9 machine with Open Firmware instead of a PC.
+    pub fn power(mut self) -> Self {
+        self.is_power = true;
+        self.cpu("power9").chipset(PSERIES)
+    }
+
     /// Adds a disk.
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disks.push(disk);
@@ -203,7 +215,7 @@ impl Spec {
             std::fs::create_dir_all(logs).with_context(|| format!("creating {}", logs.display()))?;
         }
         let taps = self.nics.iter().map(|_| network.add_tap()).collect::<Result<Vec<_>>>()?;
-        let mut command = network.background(Path::new(QEMU));
+        let mut command = network.background(Path::new(if self.is_power { QEMU_POWER } else { QEMU_PC }));
         command.args(self.arguments(&taps, &control));
         if self.behind_bmc {
             let bmc = network.scratch().join(format!("{}.bmc", self.name));
@@ -257,7 +269,9 @@ impl Spec {
                 (true, Some(_)) => format!("romfile=,bootindex={index}"),
             };
             add("-netdev", format!("tap,id=net{index},ifname={tap},script=no,downscript=no"));
-            add("-device", format!("virtio-net-pci,netdev=net{index},mac={mac},{boot}"));
+            // GRUB on Open Firmware finds no network behind a virtio card.
+            let card = if self.is_power { "e1000" } else { "virtio-net-pci" };
+            add("-device", format!("{card},netdev=net{index},mac={mac},{boot}"));
         }
         args.push("-nodefaults".into());
         if self.restart_ends {
