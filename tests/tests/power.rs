@@ -2,11 +2,12 @@
 //! memory and switches the machine off. Started by `cargo xtask test --arch ppc64le`, which builds what it needs.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use sysclone_tests::cycle::{self, TARGET};
-use sysclone_tests::lab::{Bus, Disk, Machine, Network, wait};
+use sysclone_tests::lab::{Bus, Disk, Machine, Network};
 use sysclone_tests::site::{Programs, Site};
 use sysclone_tests::steps::Steps;
 
@@ -22,7 +23,18 @@ fn path(variable: &str) -> Result<PathBuf> {
         .with_context(|| format!("{variable} is not set; run this by `cargo xtask test --arch ppc64le`"))
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            println!("0 passed, 1 failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let programs = Programs { bin: path("SYSCLONE_BIN")?, boot: path("SYSCLONE_BOOT")? };
     let logs = path("SYSCLONE_LAB_LOGS")?.join("power");
     std::fs::create_dir_all(&logs).context("creating the log folder")?;
@@ -49,11 +61,10 @@ fn main() -> Result<()> {
         ensure!(events.contains(seen), "no event says {seen:?}:\n{events}");
     }
     // What is not armed goes on to its disk, on which there is nothing here.
-    let again = Machine::spec(TARGET).power().nic(MAC).netboot().logs(&logs.join("again")).start(&network)?;
-    wait::until("the second network boot", LIMIT, || {
-        again.check_running()?;
-        Ok(again.console().text().contains("No bootable").then_some(()))
-    })?;
+    let disk = Disk::existing(&network.scratch().join("power.img"), Bus::Virtio);
+    let again = Machine::spec(TARGET).power().disk(disk).nic(MAC).netboot().logs(&logs.join("again"));
+    let again = again.start(&network)?;
+    again.console().expect("Trying to load: .*ethernet[^$]*Trying to load: .*(scsi|disk|virtio)", LIMIT)?;
     let state = site.status(TARGET)?.state;
     ensure!(state == "done", "the node is {state}");
     again.power_off()?;

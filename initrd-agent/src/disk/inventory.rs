@@ -37,7 +37,11 @@ pub fn inventory_under(root: &Path) -> anyhow::Result<Inventory> {
         (vendor, product) => product.or(vendor).or_else(|| tree("model")),
     };
     Ok(Inventory {
-        uuid: dmi("product_uuid").or_else(|| tree("vm,uuid")).map(|u| u.to_ascii_lowercase()),
+        // A machine that nobody gave a UUID says that it is all zeros.
+        uuid: dmi("product_uuid")
+            .or_else(|| tree("vm,uuid"))
+            .filter(|uuid| uuid.contains(|c: char| c.is_ascii_hexdigit() && c != '0'))
+            .map(|uuid| uuid.to_ascii_lowercase()),
         serial: dmi("product_serial").or_else(|| tree("system-id")),
         model,
         arch: arch().into(),
@@ -223,6 +227,8 @@ mod tests {
         let tree = Tree::load("buses");
         let machine = inventory_under(tree.root()).unwrap();
         assert_eq!(machine.uuid.as_deref(), Some("4c4c4544-0042-3510-8052-b4c04f4e4d31"));
+        tree.file("sys/class/dmi/id/product_uuid", b"00000000-0000-0000-0000-000000000000\n");
+        assert_eq!(inventory_under(tree.root()).unwrap().uuid, None);
         assert_eq!(machine.serial.as_deref(), Some("SN12345"));
         assert_eq!(machine.model.as_deref(), Some("QEMU Standard PC (Q35 + ICH9, 2009)"));
         assert_eq!((machine.firmware, machine.memory_bytes >> 30), (Firmware::Bios, 0));

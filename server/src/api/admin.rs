@@ -41,6 +41,11 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .post("/api/v1/capture", "Captures a golden client; closing the answer ends it", capture::capture)
         .post("/api/v1/power", "Power or boot order of nodes, one answer for each", power::power)
         .post("/api/v1/rinstall", "Nodeset, boot order and power, one answer for each step", power::rinstall)
+        .post(
+            "/api/v1/rnetboot",
+            "Boots nodes from the network now, one answer for each step",
+            power::rnetboot,
+        )
         .post("/api/v1/run", "Runs a command on nodes; closing the answer ends it", remote::run)
         .post("/api/v1/copy", "Copies files to or from nodes", remote::copy)
         .post("/api/v1/agents", "Puts the agent on running nodes", remote::agents)

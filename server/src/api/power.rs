@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::deploy::nodeset;
 use crate::policy::About;
 use crate::power::{Asked, BootDevice, BootOrder, BootRequest, PowerAction, Task, record_request, run};
-use crate::wire::power::{InstallRequest, NodeAnswer, PowerRequest, installs};
+use crate::wire::power::{InstallRequest, NetbootRequest, NodeAnswer, PowerRequest, installs};
 use crate::wire::{NodesetRequest, Outcome};
 
 /// `POST power`.
@@ -54,6 +54,46 @@ pub(super) async fn rinstall(
         for Outcome { name, result } in set {
             // Whoever has gone is noticed by the work itself.
             let _ = answers.send(NodeAnswer { name, step: Some("nodeset".to_owned()), result }).await;
+        }
+        run(&owned, &asked, answers).await;
+    }))
+}
+
+/// `POST rnetboot`: boot order and power of the nodes that have something to do at a network boot.
+pub(super) async fn rnetboot(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    Body(request): Body<NetbootRequest>,
+) -> Result<Stream<NodeAnswer>, ApiError> {
+    let NetbootRequest { nodes, force, limits } = request;
+    permit(&app, &actor, Act::write(&["rnetboot"], "", About::Nodes(&nodes))).await?;
+    let question = NodesetRequest { nodes, state: "stat".to_owned() };
+    let states = nodeset(&app, &question, &actor.0).await?;
+    let idle = |text: &String| !force && matches!(text.as_str(), "boot" | "offline");
+    let mut refused = Vec::new();
+    let mut nodes = Vec::new();
+    for Outcome { name, result } in states {
+        let error = match result {
+            Ok(state) if idle(&state) => format!(
+                "Node is in {state} state. Use nodeset command before rnetboot or use -F option with rnetboot"
+            ),
+            Ok(_) => {
+                nodes.push(name);
+                continue;
+            }
+            Err(error) => error,
+        };
+        refused.push(NodeAnswer { name, step: Some("rnetboot".to_owned()), result: Err(error) });
+    }
+    let order = BootOrder { device: BootDevice::Net, uefi: false, persistent: false };
+    let tasks = vec![Task::Boot(BootRequest::Set(order)), Task::Power(PowerAction::Boot)];
+    let asked = Asked { nodes, tasks, limits, actor: actor.0 };
+    record_request(&app, &asked).await?;
+    let owned = Arc::clone(&app);
+    Ok(streamed(&app, |answers| async move {
+        for answer in refused {
+            // Whoever has gone is noticed by the work itself.
+            let _ = answers.send(answer).await;
         }
         run(&owned, &asked, answers).await;
     }))

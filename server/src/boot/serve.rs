@@ -20,6 +20,10 @@ use crate::define::{Node, Snapshot};
 use crate::deploy::{advance, armed_word, booted_again};
 use crate::state::Input;
 
+/// What Open Firmware fetches first. It does not go on to the next device when what it started gives up, but it does
+/// when there is nothing to start.
+const OPEN_FIRMWARE: &str = "grub2/powerpc-ieee1275/core.elf";
+
 /// Something that has a name.
 #[derive(Debug, Clone)]
 pub enum Found {
@@ -51,6 +55,9 @@ impl BootNames {
         // By TFTP the same names are good as by HTTP, so that a loader's configuration needs no two forms.
         let name = name.trim_start_matches('/');
         let name = name.strip_prefix("boot/").unwrap_or(name);
+        if name == OPEN_FIRMWARE && asker.boots && !self.is_to_boot(asker.peer).await? {
+            return Ok(None);
+        }
         if let Some(file) = self.0.boot_files.get(name) {
             return Ok(Some(Found::File(file.clone())));
         }
@@ -67,6 +74,18 @@ impl BootNames {
         };
         let text = self.configuration((&snapshot, node), &request, asker).await?;
         Ok(Some(Found::Config(text.into())))
+    }
+
+    /// Whether the machine at this address has something to do at its network boot. Nobody's machine is one that may.
+    async fn is_to_boot(&self, peer: IpAddr) -> Result<bool, DbError> {
+        let IpAddr::V4(ip) = peer.to_canonical() else { return Ok(true) };
+        let snapshot = self.0.known.now();
+        let Some(node) = snapshot.by_ip(ip) else { return Ok(true) };
+        let Some(mut job) = self.0.db.current_job(node.name.as_str()).await? else { return Ok(false) };
+        if job.state.is_running() {
+            self.booted_again(&mut job, (Loader::Grub2, peer)).await;
+        }
+        Ok(is_armed(&job))
     }
 
     async fn configuration(

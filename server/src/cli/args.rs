@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{audit, complete, image, manual, power, probe, remote, rinstall, tables, token};
+use super::{audit, complete, image, manual, power, probe, remote, rinstall, rnetboot, tables, token};
 
 /// What `-v` prints after the verb, with xCAT's word for it.
 const VERSION: &str = concat!("Version ", env!("CARGO_PKG_VERSION"));
@@ -92,6 +92,9 @@ pub(super) enum Verb {
     /// Install nodes: nodeset, boot from the network, restart
     #[command(version = VERSION, disable_version_flag = true, after_help = rinstall::EXAMPLES)]
     Rinstall(rinstall::Rinstall),
+    /// Boot nodes from the network now
+    #[command(version = VERSION, disable_version_flag = true, after_help = rnetboot::EXAMPLES)]
+    Rnetboot(rnetboot::Rnetboot),
     /// Run a command on nodes, by ssh
     #[command(version = VERSION, disable_version_flag = true, after_help = remote::XDSH_EXAMPLES)]
     Xdsh(remote::Xdsh),
@@ -131,7 +134,7 @@ pub(super) enum Verb {
 }
 
 /// Verbs that answer to their own names when linked to.
-pub(super) const APPLETS: [&str; 22] = [
+pub(super) const APPLETS: [&str; 23] = [
     "chdef",
     "chtab",
     "gettab",
@@ -147,6 +150,7 @@ pub(super) const APPLETS: [&str; 22] = [
     "nodestat",
     "rinstall",
     "rmdef",
+    "rnetboot",
     "rpower",
     "rsetboot",
     "tabdump",

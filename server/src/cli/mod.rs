@@ -24,6 +24,7 @@ mod remote;
 mod remove;
 mod render;
 mod rinstall;
+mod rnetboot;
 mod stanza;
 mod status;
 mod tables;
@@ -97,6 +98,7 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Rpower(args) => power::rpower(&args, console).await,
         Verb::Rsetboot(args) => power::rsetboot(&args, console).await,
         Verb::Rinstall(args) => rinstall::run(&args, console).await,
+        Verb::Rnetboot(args) => rnetboot::run(&args, console).await,
         Verb::Xdsh(args) => remote::xdsh(&args, console).await,
         Verb::Xdcp(args) => remote::xdcp(&args, console).await,
         Verb::Updatenode(args) => remote::updatenode(&args, console).await,

@@ -106,7 +106,7 @@ async fn on_nodes(
     }
     let request = PowerRequest { nodes, task, limits: bounds.limits() };
     let total = request.nodes.len();
-    let view = View { json: common.json, quiet: false, hidden: &[] };
+    let view = View { json: common.json, quiet: false, hidden: &[], success: None };
     let exit = followed(follow(&client, ("/api/v1/power", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }
@@ -125,6 +125,8 @@ pub(super) struct View {
     pub(super) quiet: bool,
     /// Steps whose success is not worth a line.
     pub(super) hidden: &'static [&'static str],
+    /// What is said of a node whose last step went well, instead of what that step says.
+    pub(super) success: Option<&'static str>,
 }
 
 /// Shows the answers of `total` nodes as they come.
@@ -140,7 +142,7 @@ pub(super) async fn follow(
         "the request lost contact with the daemon; some nodes may have been changed, see `sysclone events`";
     while let Some(answer) = lines.next().await.context(lost)? {
         if !(view.json || view.quiet && answer.result.is_ok()) {
-            show(&answer, view.hidden, console)?;
+            show(&answer, view, console)?;
         }
         answers.push(answer);
     }
@@ -157,10 +159,12 @@ pub(super) async fn follow(
     Ok(Exit::failed_if(failed || ended < total))
 }
 
-fn show(answer: &NodeAnswer, hidden: &[&str], console: &mut Console) -> anyhow::Result<()> {
+fn show(answer: &NodeAnswer, view: View, console: &mut Console) -> anyhow::Result<()> {
     let NodeAnswer { name, step, result } = answer;
     match (result, step.as_deref()) {
-        (Ok(_), Some(step)) if hidden.contains(&step) => Ok(()),
+        (Ok(_), Some(step)) if view.hidden.contains(&step) => Ok(()),
+        (Ok(text), Some("rpower")) => console.line(&format!("{name}: {}", view.success.unwrap_or(text))),
+        (Err(error), Some("rnetboot")) => console.node_error(name, error),
         (Ok(text), _) => console.line(&format!("{name}: {text}")),
         (Err(error), None) => console.node_error(name, error),
         (Err(error), Some(step)) => console.node_error(name, &format!("{step}: {error}")),

@@ -175,7 +175,7 @@ pub(super) async fn xdcp(args: &Xdcp, console: &mut Console) -> anyhow::Result<E
         Files { sources, target, pull: args.pull, recursive: args.recursive, preserve: args.preserve };
     let (user, fanout, seconds) = (args.user.clone(), args.fanout, args.timeout);
     let request = CopyRequest { nodes, files, user, fanout, seconds };
-    let view = View { json: args.common.json, quiet: !args.common.verbose, hidden: &[] };
+    let view = View { json: args.common.json, quiet: !args.common.verbose, hidden: &[], success: None };
     let exit = followed(follow(&client, ("/api/v1/copy", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }
@@ -189,7 +189,7 @@ pub(super) async fn updatenode(args: &Updatenode, console: &mut Console) -> anyh
     }
     let total = nodes.len();
     let request = AgentsRequest { nodes, fanout: args.fanout };
-    let view = View { json: args.common.json, quiet: false, hidden: &[] };
+    let view = View { json: args.common.json, quiet: false, hidden: &[], success: None };
     let exit = followed(follow(&client, ("/api/v1/agents", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }

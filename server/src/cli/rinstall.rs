@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Rinstall, console: &mut Console) -> anyhow::Resul
     let (state, limits, total) = (args.state.clone(), args.bounds.limits(), nodes.len());
     let request = InstallRequest { nodes, state, uefi: args.uefi, limits };
     let hidden: &[&str] = if args.common.verbose { &[] } else { &["rsetboot"] };
-    let view = View { json: args.common.json, quiet: false, hidden };
+    let view = View { json: args.common.json, quiet: false, hidden, success: None };
     let exit = followed(follow(&client, ("/api/v1/rinstall", &request, total), view, console)).await?;
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }

@@ -34,6 +34,19 @@ pub struct InstallRequest {
     pub limits: Limits,
 }
 
+/// `POST /api/v1/rnetboot`: boots nodes from the network now; answers lines of [`NodeAnswer`].
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NetbootRequest {
+    /// Node names, already evaluated.
+    pub nodes: Vec<String>,
+    /// Also nodes for which nothing is set, which go on to their own disk.
+    #[serde(default)]
+    pub force: bool,
+    /// How many at a time, for how long.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
 /// Whether a state of nodeset is one that a restart belongs to. The others only ask, or keep a node from the network.
 #[must_use]
 pub fn installs(state: &str) -> bool {

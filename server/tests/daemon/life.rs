@@ -463,3 +463,22 @@ fn a_restart_ends_a_shell_but_fails_a_command() {
     let refused = site.admin("POST", "nodeset", Some(body)).error();
     assert!(refused.contains("nothing can come after shell"), "{refused}");
 }
+
+/// Open Firmware stays where it is when a loader gives up, and goes on to the disk when there is none.
+#[test]
+fn open_firmware_gets_a_loader_only_when_there_is_something_to_load() {
+    let site = Site::started();
+    site.define_node();
+    site.define("node", "n1", &[("arch", "ppc64le")]);
+    let core = |address: &str, more: &[&str]| {
+        let options = [&["--interface", address][..], more].concat();
+        site.get("/boot/grub2/powerpc-ieee1275/core.elf", &options).status
+    };
+    assert_eq!((core(ADDRESS, &[]), core(ADDRESS, &["--head"])), (404, 200));
+    assert_eq!(core("127.0.0.66", &[]), 200, "a machine that nobody defined may be told what to do");
+    assert_eq!(site.nodeset(&["n1"], "shell"), [Ok("shell".to_owned())]);
+    assert_eq!(core(ADDRESS, &[]), 200);
+    enroll_for_tasks(&site);
+    assert_eq!(core(ADDRESS, &[]), 404, "it restarted and is not to do it again");
+    assert_eq!(site.status("n1").0, "done");
+}

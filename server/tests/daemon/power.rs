@@ -135,6 +135,27 @@ fn rinstall_sets_boots_and_restarts_and_one_bad_node_fails_alone() {
 }
 
 #[test]
+fn rnetboot_boots_what_has_something_to_do_and_nothing_else_unless_forced() {
+    let bmc = Bmc::start();
+    let site = site_with(&bmc);
+    site.define("network", "lo", &[("net", "127.0.0.0"), ("mask", "255.0.0.0")]);
+    site.define("node", "n1", &[("mac", crate::site::MAC), ("ip", "127.0.0.11")]);
+    site.add_image("demo");
+    let (status, out, err) = cli(&site, &["rnetboot", "n1"]);
+    let idle = "Node is in boot state. Use nodeset command before rnetboot or use -F option with rnetboot";
+    assert_eq!((status, out.as_str(), err), (1, "", format!("n1: Error: {idle}\n")));
+    assert!(bmc.told().is_empty(), "{:?}", bmc.told());
+    site.nodeset(&["n1"], "osimage=demo");
+    let (status, out, err) = cli(&site, &["rnetboot", "n1,n9"]);
+    assert_eq!((status, out.as_str()), (1, "n1: Success\n"), "{err}");
+    assert!(err.contains("Invalid nodes and/or groups in noderange: n9"), "{err}");
+    assert_eq!(bmc.told(), ["set boot pxe", "set power 1"]);
+    site.nodeset(&["n1"], "boot");
+    let (status, out, _) = cli(&site, &["rnetboot", "n1", "-F", "-V"]);
+    assert_eq!((status, out.as_str()), (0, "n1: boot override inactive\nn1: Success\n"));
+}
+
+#[test]
 fn passwords_are_sealed_in_the_database_and_masked_for_people() {
     let bmc = Bmc::start();
     let mut site = site_with(&bmc);

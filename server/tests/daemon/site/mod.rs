@@ -61,11 +61,14 @@ impl Site {
     }
 
     fn write_boot_dir(&self) {
-        let files: [(&str, Vec<u8>); 4] = [
+        let files: [(&str, Vec<u8>); 7] = [
             ("x86_64/kernel", (0..300_000u32).map(|n| (n * 7 % 251) as u8).collect()),
             ("x86_64/initrd.img", vec![b'i'; 100_001]),
             ("x86_64/sysclone-agent", b"#!/bin/sh\necho agent\n".to_vec()),
+            ("ppc64le/kernel", vec![b'k'; 1000]),
+            ("ppc64le/initrd.img", vec![b'i'; 1000]),
             ("loaders/undionly.kpxe", vec![b'u'; 5000]),
+            ("loaders/grub2/powerpc-ieee1275/core.elf", vec![b'g'; 5000]),
         ];
         let mut listed = Vec::new();
         for (name, bytes) in files {

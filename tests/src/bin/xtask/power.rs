@@ -1,5 +1,5 @@
 //! The agent's engine on POWER, under emulation on this machine: its own tests, and the same image captured and applied
-//! by each architecture with byte for byte the same results.
+//! by each architecture with byte for byte the same results; and a whole machine that boots from the network.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sysclone_exec::{Command, Runner, System, Tool};
 
 use crate::arch::Arch;
-use crate::{power_tree, setup, shell};
+use crate::{build, power_tree, setup, shell};
 
 const ENV: Tool = Tool("env");
 const RSYNC: Tool = Tool("rsync");
@@ -71,9 +71,19 @@ pub(crate) fn test(architectures: &[Arch]) -> Result<()> {
         }
         Ok(())
     });
+    let result = result.and_then(|()| if architectures.contains(&Arch::Ppc64le) { boot() } else { Ok(()) });
     // Immutable files could otherwise not be removed with the folder.
     let release = System.run(&Command::new(CHATTR).args(["-R", "-f", "-i", "-a"]).arg(work.path()).accept(1));
     result.and(release.map(drop).context("releasing immutable files"))
+}
+
+/// Boots a POWER machine from the network.
+fn boot() -> Result<()> {
+    setup::run()?;
+    let programs = build::run(&build::Options { arch: vec![Arch::Ppc64le] })?;
+    let mut suite = shell::cargo(&["test", "--package", "sysclone-tests", "--test", "power", "--locked"]);
+    suite.env("SYSCLONE_BIN", programs.bin).env("SYSCLONE_BOOT", programs.boot);
+    shell::run(suite.env("SYSCLONE_LAB_LOGS", shell::lab_dir()))
 }
 
 /// The example `engine` of the image crate, built for one architecture.

@@ -9,7 +9,8 @@ use crate::{build, power, setup, tools};
 /// Options of the tests.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Test the agent's engine on these architectures, under emulation, instead of everything on this one.
+    /// Test the agent's engine on these architectures, under emulation, and for ppc64le a network boot, instead of
+    /// everything on this one.
     #[arg(long, value_enum, value_delimiter = ',')]
     arch: Vec<Arch>,
 }
@@ -23,7 +24,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     shell::run(&mut cargo(&["fmt", "--all", "--check"]))?;
     let deny_warnings = ["--locked", "--", "-D", "warnings"];
     shell::run(cargo(&["clippy", "--workspace", "--all-targets"]).args(deny_warnings))?;
-    shell::run(cargo(&["clippy", "--package", "sysclone-tests", "--test", "e2e"]).args(deny_warnings))?;
+    let machines = ["clippy", "--package", "sysclone-tests", "--test", "e2e", "--test", "power"];
+    shell::run(cargo(&machines).args(deny_warnings))?;
     fuzz_targets()?;
     shell::run(&mut tools::typos()?)?;
     // The advisory database cannot be fetched everywhere; these checks need no network.
