@@ -54,7 +54,7 @@ pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<
     if let Some(esp) = &plan.esp {
         return uefi::install(esp, root);
     }
-    with_system_mounts(root, runner, || grub2::install_bios(plan, root, runner)).map(|()| None)
+    with_system_mounts(root, runner, || grub2::install(plan, root, runner)).map(|()| None)
 }
 
 /// Makes `/dev`, `/proc`, `/sys` and `/run` visible below `root` while `work` runs, and takes them away whatever

@@ -1,13 +1,14 @@
-//! GRUB 2 for BIOS: boot code in the MBR, core image in the BIOS boot partition or behind the MBR, by the clone's own
-//! `grub-install`.
+//! GRUB 2 by the clone's own `grub-install`. For BIOS: boot code in the MBR, core image in the BIOS boot partition or
+//! behind the MBR. For Open Firmware: the core image in the PReP partition.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use sysclone_exec::{Command, Runner, Tool};
+use sysclone_protocol::boot::Loader;
 
 use super::apply::ApplyError;
-use super::plan::BootloaderPlan;
+use super::plan::{BootloaderPlan, LoaderDisk};
 use super::times::KeptTimes;
 
 /// Names of GRUB's installer: upstream's and Debian's, then that of EL, SLES and Fedora; with GRUB's folder in
@@ -23,11 +24,7 @@ const GRUB_PC: &str = "var/lib/dpkg/info/grub-pc.postinst";
 const PROGRAM_DIRS: &[&str] = &["usr/sbin", "sbin", "usr/bin"];
 
 /// Runs the clone's `grub-install` for every disk of the plan.
-pub(super) fn install_bios(
-    plan: &BootloaderPlan,
-    root: &Path,
-    runner: &dyn Runner,
-) -> Result<(), ApplyError> {
+pub(super) fn install(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<(), ApplyError> {
     let (installer, folder) = installer(root)?;
     let folder = root.join("boot").join(folder);
     refresh_device_map(plan, &folder.join("device.map"))?;
@@ -38,8 +35,7 @@ pub(super) fn install_bios(
     };
     for disk in &plan.disks {
         let command = Command::new(installer)
-            .arg("--target=i386-pc")
-            .arg(&disk.device)
+            .args(arguments(plan.loader, disk))
             // Open file descriptors of this process are none of LVM's business.
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
             .in_root(root);
@@ -47,6 +43,15 @@ pub(super) fn install_bios(
     }
     answer_grub_pc(plan, root, runner)?;
     kept.map_or(Ok(()), |kept| kept.restore().map_err(failed))
+}
+
+/// Open Firmware's variables are left alone: writing them takes programs that a clone need not have, and the firmware
+/// finds the PReP partition of any disk in its boot order.
+fn arguments(loader: Loader, disk: &LoaderDisk) -> Vec<&str> {
+    match (loader, &disk.core_partition) {
+        (Loader::Grub2Ieee1275, Some(prep)) => vec!["--target=powerpc-ieee1275", "--no-nvram", prep],
+        _ => vec!["--target=i386-pc", &disk.device],
+    }
 }
 
 /// Debian's grub-pc remembers the disks that it is to be installed on, by names of the golden client's. An upgrade on
@@ -90,7 +95,6 @@ mod tests {
     use super::*;
     use crate::disk::{LoaderDisk, apply};
     use sysclone_exec::Script;
-    use sysclone_protocol::boot::Loader;
 
     fn plan() -> BootloaderPlan {
         let disk = |label: &str, device: &str| LoaderDisk {
@@ -134,6 +138,16 @@ mod tests {
                 format!("umount {at}/dev"),
             ]
         );
+    }
+
+    #[test]
+    fn for_open_firmware_the_prep_partition_is_written_and_no_variable() {
+        let root = clone_root("grub-install");
+        let script = Script::lenient();
+        let plan = BootloaderPlan { loader: Loader::Grub2Ieee1275, ..plan() };
+        apply(&plan, root.path(), &script).unwrap();
+        let line = "grub-install --target=powerpc-ieee1275 --no-nvram /dev/sda1";
+        assert_eq!(script.lines()[4], format!("[in {}] {line}", root.path().display()));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use sysclone_protocol::layout::{DeviceRef, Layout, Subvolume, TableKind};
 /// GPT partition type of the place where GRUB keeps its core image on BIOS machines.
 const BIOS_GRUB: &str = "21686148-6449-6E6F-744E-656564454649";
 
+/// GPT type of a PReP boot partition, from which Open Firmware starts what lies in it, and its MBR type.
+const PREP_TYPES: [&str; 2] = ["9E1A2D38-C612-4316-AA26-8B49521E5A8B", "41"];
+
 /// GPT type of an EFI system partition, and its MBR type.
 const ESP_TYPES: [&str; 2] = ["C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ef"];
 
@@ -46,7 +49,8 @@ pub struct LoaderDisk {
     pub label: String,
     /// Device node of the whole disk on this machine.
     pub device: String,
-    /// Device node of the partition that holds GRUB's core image; none when it lies behind the MBR.
+    /// Device node of the partition that holds GRUB's core image (on Open Firmware the PReP partition); none when it
+    /// lies behind the MBR.
     pub core_partition: Option<String>,
 }
 
@@ -80,6 +84,14 @@ pub enum PlanError {
         ESP_TYPES[0]
     )]
     NoEsp,
+    /// Open Firmware without a partition that it starts from.
+    #[error(
+        "no disk of the image has a PReP boot partition (GPT type {}, MBR type {}), so Open Firmware would not find its \
+         loader",
+        PREP_TYPES[0],
+        PREP_TYPES[1]
+    )]
+    NoPrep,
     /// No disk is known to carry the loader.
     #[error("the image does not say which disk carries the boot loader; capture the golden client again")]
     NoDisk,
@@ -127,7 +139,11 @@ pub fn plan(
             must_be((Firmware::Uefi, "UEFI"), firmware)?;
             Ok(plan(Vec::new(), Some(esp(layout, devices)?)))
         }
-        Loader::Grub2Ieee1275 | Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
+        Loader::Grub2Ieee1275 => {
+            must_be((Firmware::OpenFirmware, "Open Firmware"), firmware)?;
+            Ok(plan(prep_disks(layout, devices)?, None))
+        }
+        Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
             Err(PlanError::Loader { loader: loader_words(facts.loader) })
         }
     }
@@ -148,16 +164,31 @@ fn esp(layout: &Layout, devices: &BTreeMap<String, String>) -> Result<Esp, PlanE
         let Some(mount) = &filesystem.mount_point else { continue };
         let table = layout.disks.iter().find(|disk| disk.name == *label).and_then(|disk| disk.table.as_ref());
         let partition = table.and_then(|table| table.partitions.iter().find(|p| p.number == *number));
-        let is_esp = |type_id: &str| {
-            ESP_TYPES.iter().any(|known| type_id.trim_start_matches("0x").eq_ignore_ascii_case(known))
-        };
-        if partition.is_some_and(|partition| is_esp(&partition.type_id)) {
+        if partition.is_some_and(|partition| is_of(&partition.type_id, &ESP_TYPES)) {
             let device = devices.get(label).ok_or_else(|| PlanError::DiskMissing { label: label.clone() })?;
             let mount = mount.trim_start_matches('/').to_owned();
             return Ok(Esp { device: device.clone(), number: *number, mount, known_uuids });
         }
     }
     Err(PlanError::NoEsp)
+}
+
+fn is_of(type_id: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| type_id.trim_start_matches("0x").eq_ignore_ascii_case(known))
+}
+
+/// Every disk with a PReP partition, the first of each: the disk itself has no boot code by which it could be known.
+fn prep_disks(layout: &Layout, devices: &BTreeMap<String, String>) -> Result<Vec<LoaderDisk>, PlanError> {
+    let mut found = Vec::new();
+    for disk in &layout.disks {
+        let partitions = disk.table.iter().flat_map(|table| &table.partitions);
+        let Some(prep) = partitions.into_iter().find(|p| is_of(&p.type_id, &PREP_TYPES)) else { continue };
+        let device =
+            devices.get(&disk.name).ok_or_else(|| PlanError::DiskMissing { label: disk.name.clone() })?;
+        let core_partition = Some(partition_node(device, prep.number));
+        found.push(LoaderDisk { label: disk.name.clone(), device: device.clone(), core_partition });
+    }
+    if found.is_empty() { Err(PlanError::NoPrep) } else { Ok(found) }
 }
 
 fn loader_disk(
@@ -297,6 +328,29 @@ mod tests {
             known_uuids: vec!["uuid-1".into(), "uuid-2".into()],
         };
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn open_firmwares_core_image_goes_into_the_prep_partition_of_either_table() {
+        let grub = facts(Loader::Grub2Ieee1275, &[]);
+        for (kind, types, device, core) in [
+            (TableKind::Gpt, &[PREP_TYPES[0], "8e"][..], "/dev/vda", "/dev/vda1"),
+            (TableKind::Gpt, &["9e1a2d38-c612-4316-aa26-8b49521e5a8b"], "/dev/nvme0n1", "/dev/nvme0n1p1"),
+            (TableKind::Mbr, &["83", "41"], "/dev/sda", "/dev/sda2"),
+            (TableKind::Mbr, &["0x41"], "/dev/sda", "/dev/sda1"),
+        ] {
+            let plan = plan(&grub, &layout(kind, types), &devices(device), Firmware::OpenFirmware).unwrap();
+            assert_eq!(plan.disks[0].core_partition.as_deref(), Some(core), "{types:?}");
+        }
+        let refuse = |types, devices: &BTreeMap<_, _>, firmware| {
+            plan(&grub, &layout(TableKind::Gpt, types), devices, firmware).unwrap_err()
+        };
+        let here = devices("/dev/vda");
+        assert_eq!(refuse(&["83"], &here, Firmware::OpenFirmware), PlanError::NoPrep);
+        let missing = refuse(&PREP_TYPES[..1], &BTreeMap::new(), Firmware::OpenFirmware);
+        assert_eq!(missing, PlanError::DiskMissing { label: "vda".into() });
+        let other = refuse(&PREP_TYPES[..1], &here, Firmware::Opal).to_string();
+        assert!(other.contains("boots by Open Firmware but this machine was started by OPAL"), "{other}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Reads back what the firmware and the loader's stages will read, in their order: boot code in the MBR, the core
-//! image it points to, the menu, the kernels in the menu.
+//! Reads back what the firmware and the loader's stages will read, in their order: boot code in the MBR and the core
+//! image it points to, or the core image in the PReP partition; the menu, the kernels in the menu.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use sysclone_protocol::boot::Loader;
 use sysclone_protocol::layout::Subvolume;
 
 use super::menu::menu_kernels;
@@ -52,6 +53,16 @@ pub enum VerifyError {
         /// What does not fit.
         what: &'static str,
     },
+    /// The PReP partition holds something else.
+    #[error(
+        "{partition} does not hold GRUB's core image ({core}), so Open Firmware would not start the clone"
+    )]
+    NotInPrep {
+        /// The partition.
+        partition: String,
+        /// The core image's file.
+        core: PathBuf,
+    },
     /// What the firmware starts is not a program for it.
     #[error("{path} is not a program that UEFI starts")]
     NotStartable {
@@ -93,6 +104,11 @@ pub enum VerifyError {
 const MENUS: &[&str] = &["boot/grub/grub.cfg", "boot/grub2/grub.cfg"];
 const CORES: &[&str] = &["boot/grub/i386-pc/core.img", "boot/grub2/i386-pc/core.img"];
 
+/// The core images of Open Firmware.
+const POWER_CORES: &[&str] = &["boot/grub/powerpc-ieee1275/core.elf", "boot/grub2/powerpc-ieee1275/core.elf"];
+/// Open Firmware starts programs of this form.
+const ELF: &[u8] = b"\x7fELF";
+
 /// Reads back everything between the firmware and the kernel.
 ///
 /// # Errors
@@ -102,13 +118,27 @@ pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
         uefi::verify(esp, root)?;
         return verify_menu(plan, root);
     }
-    let core = CORES.iter().map(|path| root.join(path)).find(|path| path.is_file());
-    let core = core.unwrap_or_else(|| root.join(CORES[0]));
-    let image = std::fs::read(&core).map_err(|source| VerifyError::Read { path: core, source })?;
+    let is_power = plan.loader == Loader::Grub2Ieee1275;
+    let cores = if is_power { POWER_CORES } else { CORES };
+    let core = cores.iter().map(|path| root.join(path)).find(|path| path.is_file());
+    let core = core.unwrap_or_else(|| root.join(cores[0]));
+    let image = std::fs::read(&core).map_err(|source| VerifyError::Read { path: core.clone(), source })?;
     for disk in &plan.disks {
-        verify_disk(disk, &image)?;
+        match &disk.core_partition {
+            Some(prep) if is_power => verify_prep(prep, (&core, &image))?,
+            Some(_) | None => verify_disk(disk, &image)?,
+        }
     }
     verify_menu(plan, root)
+}
+
+fn verify_prep(partition: &str, (core, image): (&Path, &[u8])) -> Result<(), VerifyError> {
+    let reading = |source| VerifyError::Read { path: partition.into(), source };
+    let found = read_at(partition, 0, image.len()).map_err(reading)?;
+    if image.starts_with(ELF) && found == image {
+        return Ok(());
+    }
+    Err(VerifyError::NotInPrep { partition: partition.to_owned(), core: core.to_owned() })
 }
 
 fn verify_disk(disk: &LoaderDisk, image: &[u8]) -> Result<(), VerifyError> {
@@ -197,7 +227,6 @@ fn number(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sysclone_protocol::boot::Loader;
 
     const START: u64 = 4;
 
@@ -306,6 +335,35 @@ mod tests {
         let disk = Installed::new();
         std::fs::remove_file(disk.dir.path().join("boot/grub/grub.cfg")).unwrap();
         disk.refuses("has no GRUB menu");
+    }
+
+    #[test]
+    fn the_prep_partition_holds_the_core_image_and_nothing_else_will_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("boot/grub/powerpc-ieee1275")).unwrap();
+        std::fs::write(at("boot/vmlinux-6.1"), "kernel").unwrap();
+        std::fs::write(at("boot/grub/grub.cfg"), "linux /vmlinux-6.1 ro\n").unwrap();
+        let prep = at("prep").to_str().unwrap().to_owned();
+        let disk = LoaderDisk { label: "vda".into(), device: "/dev/none".into(), core_partition: Some(prep) };
+        let plan = BootloaderPlan {
+            loader: Loader::Grub2Ieee1275,
+            disks: vec![disk],
+            esp: None,
+            subvolumes: vec![],
+        };
+        for (core, partition, refused) in [
+            ("\x7fELF core", "\x7fELF core\0\0", None),
+            ("\x7fELF core", "\x7fELF c0re\0\0", Some("does not hold GRUB's core image")),
+            ("no program", "no program\0", Some("does not hold GRUB's core image")),
+            ("\x7fELF core", "\x7fELF", Some("reading ")),
+        ] {
+            std::fs::write(at("boot/grub/powerpc-ieee1275/core.elf"), core).unwrap();
+            std::fs::write(at("prep"), partition).unwrap();
+            let said = verify(&plan, dir.path()).err().map(|error| error.to_string());
+            assert!(refused.is_none() == said.is_none(), "{partition:?}: {said:?}");
+            assert!(said.unwrap_or_default().contains(refused.unwrap_or_default()), "{partition:?}");
+        }
     }
 
     #[test]
