@@ -26,6 +26,8 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1800);
 /// A kernel of the clone with its initramfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kernel {
+    /// Name of its file: `vmlinuz-…`, on POWER `vmlinux-…`.
+    file: String,
     release: String,
     /// Absolute in the clone.
     image: String,
@@ -84,11 +86,12 @@ pub fn ensure_drivers(
 }
 
 fn find_initramfs(root: &Path, menu_kernel: &str) -> Option<Kernel> {
-    let release = menu_kernel.rsplit('/').next()?.split_once('-')?.1;
+    let file = menu_kernel.rsplit('/').next()?;
+    let release = file.split_once('-')?.1;
     let names =
         [format!("initrd.img-{release}"), format!("initramfs-{release}.img"), format!("initrd-{release}")];
     let image = names.iter().map(|name| format!("/boot/{name}")).find(|path| below(root, path).is_file())?;
-    Some(Kernel { release: release.to_owned(), image })
+    Some(Kernel { file: file.to_owned(), release: release.to_owned(), image })
 }
 
 fn below(root: &Path, path: &str) -> PathBuf {
@@ -118,7 +121,7 @@ fn judge(root: &Path, kernel: &Kernel, wanted: &BTreeSet<String>) -> anyhow::Res
 }
 
 fn generate(generator: Initramfs, kernel: &Kernel, missing: &[String]) -> Option<Command> {
-    let Kernel { release, image } = kernel;
+    let Kernel { file, release, image } = kernel;
     match generator {
         Initramfs::InitramfsTools => Some(Command::new(UPDATE_INITRAMFS).args(["-u", "-k", release])),
         Initramfs::Dracut => {
@@ -126,9 +129,9 @@ fn generate(generator: Initramfs, kernel: &Kernel, missing: &[String]) -> Option
             Some(Command::new(DRACUT).args(["--force", "--add-drivers", &drivers, image, release]))
         }
         Initramfs::Mkinitrd => {
-            let (drivers, kernel) = (missing.join(" "), format!("vmlinuz-{release}"));
+            let drivers = missing.join(" ");
             let name = image.rsplit('/').next().unwrap_or(image);
-            Some(Command::new(MKINITRD).args(["-k", &kernel, "-i", name, "-m", &drivers]))
+            Some(Command::new(MKINITRD).args(["-k", file, "-i", name, "-m", &drivers]))
         }
         Initramfs::Unknown => None,
     }
@@ -178,18 +181,30 @@ mod tests {
 
     #[test]
     fn a_missing_driver_has_it_made_again_by_the_clones_tool() {
-        for (generator, line) in [
-            (Initramfs::InitramfsTools, "update-initramfs -u -k 6.1.0-9-amd64"),
+        for (generator, kernel, line) in [
+            (Initramfs::InitramfsTools, "vmlinuz", "update-initramfs -u -k 6.1.0-9-amd64"),
+            (
+                Initramfs::Mkinitrd,
+                "vmlinuz",
+                "mkinitrd -k vmlinuz-6.1.0-9-amd64 -i initrd.img-6.1.0-9-amd64 -m ahci",
+            ),
+            // POWER's are not compressed.
+            (
+                Initramfs::Mkinitrd,
+                "vmlinux",
+                "mkinitrd -k vmlinux-6.1.0-9-amd64 -i initrd.img-6.1.0-9-amd64 -m ahci",
+            ),
             (
                 Initramfs::Dracut,
+                "vmlinuz",
                 "dracut --force --add-drivers ahci /boot/initrd.img-6.1.0-9-amd64 6.1.0-9-amd64",
             ),
         ] {
             let root = clone_with(&["nvme"]);
             let script = Script::lenient();
             let wanted = wanted(&["ahci", "nvme"]);
-            let told =
-                ensure_drivers(root.path(), "/vmlinuz-6.1.0-9-amd64", (&wanted, generator), &script).unwrap();
+            let kernel = format!("/{kernel}-6.1.0-9-amd64");
+            let told = ensure_drivers(root.path(), &kernel, (&wanted, generator), &script).unwrap();
             let ran: Vec<String> =
                 script.lines().into_iter().filter(|line| !line.contains("mount")).collect();
             assert_eq!(ran, [format!("[in {}] {line}", root.path().display())]);
