@@ -1,17 +1,20 @@
-//! A POWER machine with Open Firmware boots from the network: SLOF, GRUB, our kernel and the agent, which works from
-//! memory and switches the machine off. Started by `cargo xtask test --arch ppc64le`, which builds what it needs.
+//! POWER machines with Open Firmware. One boots from the network, SLOF, GRUB, our kernel and the agent, which works from
+//! memory and switches it off. A golden client with PReP and LVM is captured and cloned. Started by `cargo xtask test --arch ppc64le`, which builds what it needs.
 
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use sysclone_tests::cycle::{self, TARGET};
-use sysclone_tests::lab::{Bus, Disk, Machine, Network};
+use sysclone_tests::cycle::{self, TARGET, TARGET_MAC};
+use sysclone_tests::golden::{Golden, HOSTNAME, Kind};
+use sysclone_tests::lab::{Bus, Disk, Machine, Network, Ssh};
 use sysclone_tests::site::{Programs, Site};
 use sysclone_tests::steps::Steps;
 
-const MAC: &str = "52:54:00:77:00:02";
+const GOLDEN_MAC: &str = "52:54:00:77:00:01";
+const GOLDEN_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 /// A disk for the agent to find.
 const DISK_BYTES: u64 = 1 << 30;
 /// Firmware and loader fetch 70 MB under emulation.
@@ -38,37 +41,95 @@ fn run() -> Result<()> {
     let programs = Programs { bin: path("SYSCLONE_BIN")?, boot: path("SYSCLONE_BOOT")? };
     let logs = path("SYSCLONE_LAB_LOGS")?.join("power");
     std::fs::create_dir_all(&logs).context("creating the log folder")?;
-    let network = Network::new()?;
-    let site = Site::start(&network, &programs, &logs.join("no-identity"), &logs)?;
     let steps = Steps::default();
-    let address = cycle::TARGET_ADDRESS;
-    site.cli(&["mkdef", "-t", "network", "-o", "lab", "net=10.77.0.0", "mask=255.255.255.0"])?;
-    let words =
-        [&format!("mac={MAC}"), &format!("ip={address}"), &format!("addkcmdline={}", cycle::KERNEL_ARGS)];
-    let words: Vec<&str> = words.into_iter().map(String::as_str).collect();
-    site.cli(&[&["mkdef", "-t", "node", "-o", TARGET, "groups=lab", "arch=ppc64le"], &words[..]].concat())?;
-    site.cli(&["nodeset", TARGET, "runcmd=uname -m; cat /sys/block/vda/serial,shutdown"])?;
-    let disk =
-        Disk::blank(&network.scratch().join("power.img"), DISK_BYTES, Bus::Virtio)?.serial("POWERDISK");
-    let machine = Machine::spec(TARGET).power().memory_mib(2048).disk(disk).nic(MAC).netboot().logs(&logs);
-    let machine = machine.start(&network)?;
-    let followed = cycle::follow(&site, &machine, &["done"], &steps);
-    let events = site.cli(&["events"])?;
+    let golden = steps.run("preparing the golden client's disk", || {
+        let builder = PathBuf::from(env!("CARGO_BIN_EXE_xtask"));
+        Golden::prepare(Kind::Power, &path("SYSCLONE_LAB_CACHE")?, &builder, |text| {
+            steps.say(&format!("  {text}"))
+        })
+    })?;
+    let network = Network::new()?;
+    let site = Site::start(&network, &programs, &golden.identity(), &logs)?;
+    define(&site)?;
+    let world = World { network: &network, site: &site, steps: &steps, logs: &logs };
+    let outcome = world.works_from_memory().and_then(|()| world.is_cloned(&golden));
+    let events = site.cli(&["events"]).context("reading the events")?;
     std::fs::write(logs.join("events.txt"), &events).context("keeping the events")?;
-    followed?;
-    machine.wait_exit(LIMIT)?;
-    for seen in ["GRUB from", "ppc64le", "POWERDISK"] {
-        ensure!(events.contains(seen), "no event says {seen:?}:\n{events}");
-    }
-    // What is not armed goes on to its disk, on which there is nothing here.
-    let disk = Disk::existing(&network.scratch().join("power.img"), Bus::Virtio);
-    let again = Machine::spec(TARGET).power().disk(disk).nic(MAC).netboot().logs(&logs.join("again"));
-    let again = again.start(&network)?;
-    again.console().expect("Trying to load: .*ethernet[^$]*Trying to load: .*(scsi|disk|virtio)", LIMIT)?;
-    let state = site.status(TARGET)?.state;
-    ensure!(state == "done", "the node is {state}");
-    again.power_off()?;
-    println!("{}", steps.table());
-    println!("1 passed, 0 failed");
+    println!("\n{}", steps.table());
+    outcome?;
+    println!("2 passed, 0 failed");
     Ok(())
+}
+
+fn define(site: &Site<'_>) -> Result<()> {
+    let (golden, target, words) = (GOLDEN_ADDRESS, cycle::TARGET_ADDRESS, cycle::KERNEL_ARGS);
+    for definition in [
+        "-t network -o lab net=10.77.0.0 mask=255.255.255.0".to_owned(),
+        format!("-t node -o {HOSTNAME} groups=lab arch=ppc64le mac={GOLDEN_MAC} ip={golden}"),
+        format!(
+            "-t node -o {TARGET} groups=lab arch=ppc64le mac={TARGET_MAC} ip={target} addkcmdline={words}"
+        ),
+    ] {
+        let words: Vec<&str> = std::iter::once("mkdef").chain(definition.split(' ')).collect();
+        site.cli(&words)?;
+    }
+    Ok(())
+}
+
+struct World<'a> {
+    network: &'a Network,
+    site: &'a Site<'a>,
+    steps: &'a Steps,
+    logs: &'a Path,
+}
+
+impl World<'_> {
+    fn target(&self, disk: &str, logs: &str) -> Result<Machine> {
+        let disk = Disk::existing(&self.network.scratch().join(disk), Bus::Virtio).serial("POWERDISK");
+        let machine = Machine::spec(TARGET).power().memory_mib(2048).disk(disk).nic(TARGET_MAC).netboot();
+        machine.logs(&self.logs.join(logs)).start(self.network)
+    }
+
+    fn works_from_memory(&self) -> Result<()> {
+        self.site.cli(&["nodeset", TARGET, "runcmd=uname -m; cat /sys/block/vda/serial,shutdown"])?;
+        drop(Disk::blank(&self.network.scratch().join("empty.img"), DISK_BYTES, Bus::Virtio)?);
+        let machine = self.target("empty.img", "memory")?;
+        cycle::follow(self.site, &machine, &["done"], self.steps)?;
+        machine.wait_exit(LIMIT)?;
+        let events = self.site.cli(&["events"])?;
+        for seen in ["GRUB from", "ppc64le", "POWERDISK"] {
+            ensure!(events.contains(seen), "no event says {seen:?}:\n{events}");
+        }
+        // What is not armed goes on to its disk, on which there is nothing here.
+        let again = self.target("empty.img", "again")?;
+        again
+            .console()
+            .expect("Trying to load: .*ethernet[^$]*Trying to load: .*(scsi|disk|virtio)", LIMIT)?;
+        again.power_off()
+    }
+
+    /// Golden client, capture, clone, and the clone's own boot; PReP, LVM, ext4 and xfs.
+    fn is_cloned(&self, golden: &Golden) -> Result<()> {
+        let machine = self.steps.run("booting node golden", || {
+            let disk =
+                Disk::copy_of(&golden.disk(), &self.network.scratch().join("golden.img"), Bus::Virtio)?;
+            let machine = Machine::spec(HOSTNAME).power().memory_mib(2048).disk(disk).nic(GOLDEN_MAC);
+            let machine = machine.logs(self.logs).start(self.network)?;
+            Ssh::new(self.network, GOLDEN_ADDRESS, &golden.identity()).wait_ready(&machine, LIMIT)?;
+            Ok(machine)
+        })?;
+        self.steps.run("capturing node golden", || cycle::capture(self.site, self.steps))?;
+        machine.power_off()?;
+        cycle::arm(self.site)?;
+        drop(Disk::blank(&self.network.scratch().join("clone.img"), cycle::TARGET_BYTES, Bus::Virtio)?);
+        let machine = self.target("clone.img", "clone")?;
+        cycle::follow(self.site, &machine, &["booted"], self.steps)?;
+        let ssh = Ssh::new(self.network, cycle::TARGET_ADDRESS, &golden.identity());
+        ssh.wait_ready(&machine, LIMIT)?;
+        let facts = ssh.run("uname -m; hostname; findmnt -no SOURCE,FSTYPE / /var | sort")?;
+        for seen in ["ppc64le", TARGET, "vg0-root ext4", "vg0-var"] {
+            ensure!(facts.contains(seen), "the clone does not say {seen:?}: {facts}");
+        }
+        machine.power_off()
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use sysclone_exec::{Command, Runner, System, Tool};
 
-use super::{DISK_BYTES, awkward, boot, private};
+use super::{DISK_BYTES, Kind, awkward, boot, power, private};
 use crate::lab::volumes::{Extent, logical_volumes, lvm, partitions};
 use crate::lab::{Loop, Mount};
 
@@ -17,10 +17,12 @@ const MKSWAP: Tool = Tool("mkswap");
 const MKFS_EXT4: Tool = Tool("mkfs.ext4");
 const MKFS_XFS: Tool = Tool("mkfs.xfs");
 
-/// sfdisk's script; the first partition is where GRUB embeds itself on a BIOS machine.
-const TABLE: &str = "label: gpt\n\
-    size=1MiB, type=21686148-6449-6E6F-744E-656564454649, name=bios_grub\n\
-    size=256MiB, type=linux, name=boot\n\
+/// Where GRUB embeds itself on a BIOS machine, and from where Open Firmware starts it.
+const BIOS_GRUB: &str = "size=1MiB, type=21686148-6449-6E6F-744E-656564454649, name=bios_grub\n";
+const PREP: &str = "size=8MiB, type=9E1A2D38-C612-4316-AA26-8B49521E5A8B, name=prep\n";
+
+/// The partitions behind that one, for sfdisk.
+const TABLE: &str = "size=256MiB, type=linux, name=boot\n\
     type=lvm, name=lvm\n";
 
 /// Volume group of the golden client.
@@ -30,10 +32,12 @@ const GROUP: &str = "vg0";
 const VOLUMES: &[(&str, &str)] = &[("root", "1600M"), ("var", "512M"), ("swap", "128M")];
 
 /// Writes the tree at `root` to a new disk image, mounted at `mnt` meanwhile.
-pub(super) fn write(root: &Path, image: &Path, mnt: &Path) -> Result<()> {
+pub(super) fn write(kind: Kind, root: &Path, image: &Path, mnt: &Path) -> Result<()> {
     File::create(image)?.set_len(DISK_BYTES)?;
-    System.run(&Command::new(SFDISK).arg("--quiet").arg(image).stdin(TABLE))?;
-    let [_, boot_part, lvm_part] = partitions(image)?[..] else { bail!("not three partitions") };
+    let first = if kind == Kind::Power { PREP } else { BIOS_GRUB };
+    let table = format!("label: gpt\n{first}{TABLE}");
+    System.run(&Command::new(SFDISK).arg("--quiet").arg(image).stdin(table))?;
+    let [loader_part, boot_part, lvm_part] = partitions(image)?[..] else { bail!("not three partitions") };
     let [root_part, var_part, swap_part] = create_volumes(image, lvm_part).context("creating volumes")?;
 
     let attach = |part: Extent| Loop::attach(image, part.start, Some(part.size));
@@ -53,7 +57,12 @@ pub(super) fn write(root: &Path, image: &Path, mnt: &Path) -> Result<()> {
         .run(&Command::new(CP).args(["-a", "--"]).arg(root.join(".")).arg(mnt))
         .context("copying the tree")?;
     fs::write(mnt.join("etc/fstab"), fstab(&boot_dev)?).context("writing fstab")?;
-    boot::install(mnt, &private::alias(whole.device(), "vda")?).context("installing GRUB")?;
+    if kind == Kind::Power {
+        power::install(mnt, &uuid_of(&boot_dev)?, (image, loader_part.start)).context("installing GRUB")?;
+        boot::make_menu(mnt, "/dev/mapper/vg0-root", boot::Console::Hypervisor)?;
+    } else {
+        boot::install(mnt, &private::alias(whole.device(), "vda")?).context("installing GRUB")?;
+    }
     for place in awkward::PLACES {
         awkward::fill(&mnt.join(place)).with_context(|| format!("filling /{place}"))?;
     }

@@ -3,6 +3,7 @@
 mod awkward;
 mod boot;
 mod disk;
+mod power;
 mod private;
 mod sources;
 mod tree;
@@ -30,6 +31,7 @@ const RECIPE: &[&str] = &[
     include_str!("boot.rs"),
     include_str!("disk.rs"),
     include_str!("mod.rs"),
+    include_str!("power.rs"),
     include_str!("private.rs"),
     include_str!("sources.rs"),
     include_str!("tree.rs"),
@@ -52,6 +54,8 @@ pub enum Kind {
     BiosLvm,
     /// UEFI under Secure Boot: ESP, swap partition, ext4 root.
     Uefi,
+    /// POWER, little-endian: GPT with a PReP partition, the rest as on BIOS.
+    Power,
 }
 
 impl Kind {
@@ -61,6 +65,7 @@ impl Kind {
         match self {
             Self::BiosLvm => "bios-lvm",
             Self::Uefi => "uefi",
+            Self::Power => "power",
         }
     }
 }
@@ -144,11 +149,14 @@ pub fn build(kind: Kind, folder: &Path, debs: &Path) -> Result<()> {
     let keygen = Command::new(SSH_KEYGEN).args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]);
     System.run(&keygen.arg(&identity)).context("making the lab's ssh key")?;
     let public = fs::read_to_string(identity.with_extension("pub")).context("reading the lab's ssh key")?;
+    if kind == Kind::Power {
+        power::run_here().context("preparing the emulator of POWER")?;
+    }
     let root = tree::make(kind, &work, debs).context("installing Debian")?;
     tree::customise(&root, &public).context("configuring the tree")?;
     let (image, mnt) = (folder.join("disk.img"), work.join("mnt"));
     match kind {
-        Kind::BiosLvm => disk::write(&root, &image, &mnt),
+        Kind::BiosLvm | Kind::Power => disk::write(kind, &root, &image, &mnt),
         Kind::Uefi => uefi::write(&root, &image, &mnt),
     }
     .context("writing the disk")?;

@@ -13,7 +13,7 @@ use super::{HOSTNAME, Kind, sources};
 const MMDEBSTRAP: Tool = Tool("mmdebstrap");
 const SYSTEMCTL: Tool = Tool("systemctl");
 
-/// The cloud kernel boots fastest in an emulator and has NVMe, virtio and IDE (but no AHCI) drivers.
+/// All but kernel and boot loader.
 const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "udev",
@@ -26,20 +26,26 @@ const PACKAGES: &[&str] = &[
     "xfsprogs",
     "zstd",
     "initramfs-tools",
-    "linux-image-cloud-amd64",
     "libcap2-bin",
     "attr",
     "acl",
     "iputils-ping",
 ];
 
-/// The boot loader, and what its disk needs.
-fn loader_packages(kind: Kind) -> &'static [&'static str] {
+/// The kernel, the boot loader, and what its disk needs. The cloud kernel boots fastest in an emulator and has NVMe,
+/// virtio and IDE (but no AHCI) drivers.
+fn boot_packages(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::BiosLvm => &["grub-pc"],
-        Kind::Uefi => {
-            &["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "btrfs-progs", "dosfstools"]
-        }
+        Kind::BiosLvm => &["linux-image-cloud-amd64", "grub-pc"],
+        Kind::Uefi => &[
+            "linux-image-cloud-amd64",
+            "grub-efi-amd64",
+            "grub-efi-amd64-signed",
+            "shim-signed",
+            "btrfs-progs",
+            "dosfstools",
+        ],
+        Kind::Power => &["linux-image-powerpc64le", "grub-ieee1275"],
     }
 }
 
@@ -58,12 +64,13 @@ pub(super) fn make(kind: Kind, work: &Path, debs: &Path) -> Result<PathBuf> {
     fs::create_dir_all(debs).context("creating the package cache")?;
     let root = work.join("root");
     let mut command = Command::new(MMDEBSTRAP)
-        .args(["--mode=root", "--format=directory", "--variant=minbase", "--architectures=amd64"])
+        .args(["--mode=root", "--format=directory", "--variant=minbase"])
+        .arg(format!("--architectures={}", if kind == Kind::Power { "ppc64el" } else { "amd64" }))
         .arg("--skip=download/empty,essential/unlink,cleanup/apt/cache")
         .arg("--setup-hook=mkdir -p \"$1/var/cache/apt/archives\"")
         .arg(format!("--setup-hook=sync-in {} /var/cache/apt/archives", debs.display()))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
-        .arg(format!("--include={}", [PACKAGES, loader_packages(kind)].concat().join(",")));
+        .arg(format!("--include={}", [PACKAGES, boot_packages(kind)].concat().join(",")));
     for option in TRIMMED {
         command = command.arg(format!("--dpkgopt={option}"));
     }

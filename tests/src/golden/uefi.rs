@@ -69,7 +69,7 @@ pub(super) fn write(root: &Path, image: &Path, mnt: &Path) -> Result<()> {
          UUID={swap} none swap sw 0 0\n"
     );
     fs::write(mnt.join("etc/fstab"), fstab).context("writing fstab")?;
-    boot::make_menu(mnt, &format!("UUID={uuid}")).context("making GRUB's menu")?;
+    boot::make_menu(mnt, &format!("UUID={uuid}"), boot::Console::Serial).context("making GRUB's menu")?;
     for place in awkward::PLACES {
         awkward::fill(&mnt.join(place)).with_context(|| format!("filling /{place}"))?;
     }

@@ -83,7 +83,7 @@ fn boot() -> Result<()> {
     let programs = build::run(&build::Options { arch: vec![Arch::Ppc64le] })?;
     let mut suite = shell::cargo(&["test", "--package", "sysclone-tests", "--test", "power", "--locked"]);
     suite.env("SYSCLONE_BIN", programs.bin).env("SYSCLONE_BOOT", programs.boot);
-    shell::run(suite.env("SYSCLONE_LAB_LOGS", shell::lab_dir()))
+    shell::run(suite.env("SYSCLONE_LAB_CACHE", build::cache_dir()).env("SYSCLONE_LAB_LOGS", shell::lab_dir()))
 }
 
 /// The example `engine` of the image crate, built for one architecture.
