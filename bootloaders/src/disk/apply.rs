@@ -54,7 +54,10 @@ pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<
     if let Some(esp) = &plan.esp {
         return uefi::install(esp, root);
     }
-    with_system_mounts(root, runner, || grub2::install(plan, root, runner)).map(|()| None)
+    with_system_mounts(root, runner, || {
+        grub2::install(plan, root, runner)?;
+        Ok(grub2::tell_open_firmware(plan, root, runner))
+    })
 }
 
 /// Makes `/dev`, `/proc`, `/sys` and `/run` visible below `root` while `work` runs, and takes them away whatever

@@ -20,6 +20,9 @@ const DEBCONF_SET_SELECTIONS: Tool = Tool("debconf-set-selections");
 const DEBCONF_PROGRAM: &str = "usr/bin/debconf-set-selections";
 /// There when Debian's package of GRUB for BIOS is installed.
 const GRUB_PC: &str = "var/lib/dpkg/info/grub-pc.postinst";
+/// What Open Firmware calls a disk, and its variables (packages powerpc-ibm-utils, powerpc-utils).
+const OFPATHNAME: Tool = Tool("ofpathname");
+const NVRAM: Tool = Tool("nvram");
 /// Where installers are.
 const PROGRAM_DIRS: &[&str] = &["usr/sbin", "sbin", "usr/bin"];
 
@@ -45,13 +48,30 @@ pub(super) fn install(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -
     kept.map_or(Ok(()), |kept| kept.restore().map_err(failed))
 }
 
-/// Open Firmware's variables are left alone: writing them takes programs that a clone need not have, and the firmware
-/// finds the PReP partition of any disk in its boot order.
+/// GRUB's installer would fail without the programs that write Open Firmware's variables, which a clone need not have.
 fn arguments(loader: Loader, disk: &LoaderDisk) -> Vec<&str> {
     match (loader, &disk.core_partition) {
         (Loader::Grub2Ieee1275, Some(prep)) => vec!["--target=powerpc-ieee1275", "--no-nvram", prep],
         _ => vec!["--target=i386-pc", &disk.device],
     }
+}
+
+/// Has Open Firmware start from the first disk of the plan, where the clone has programs for that. The answer is why it
+/// did not work, which does not keep a machine from starting that looks at its disks by itself.
+pub(super) fn tell_open_firmware(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Option<String> {
+    let first = plan.disks.first().filter(|_| plan.loader == Loader::Grub2Ieee1275)?;
+    if [OFPATHNAME, NVRAM].iter().any(|tool| !is_there(root, tool)) {
+        return None;
+    }
+    let told = runner.run(&Command::new(OFPATHNAME).arg(&first.device).in_root(root)).and_then(|output| {
+        let setting = format!("boot-device={}", output.text().trim());
+        runner.run(&Command::new(NVRAM).args(["--update-config", &setting]).in_root(root))
+    });
+    told.err().map(|error| format!("Open Firmware's boot-device could not be set: {error}"))
+}
+
+fn is_there(root: &Path, tool: &Tool) -> bool {
+    PROGRAM_DIRS.iter().any(|dir| root.join(dir).join(tool.0).is_file())
 }
 
 /// Debian's grub-pc remembers the disks that it is to be installed on, by names of the golden client's. An upgrade on
@@ -67,8 +87,7 @@ fn answer_grub_pc(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Re
 }
 
 fn installer(root: &Path) -> Result<(Tool, &'static str), ApplyError> {
-    let there = |tool: &Tool| PROGRAM_DIRS.iter().any(|dir| root.join(dir).join(tool.0).is_file());
-    FAMILIES.iter().copied().find(|(tool, _)| there(tool)).ok_or_else(|| ApplyError::NoInstaller {
+    FAMILIES.iter().copied().find(|(tool, _)| is_there(root, tool)).ok_or_else(|| ApplyError::NoInstaller {
         names: FAMILIES.iter().map(|(tool, _)| tool.0).collect::<Vec<_>>().join(", "),
         root: root.to_owned(),
     })
@@ -148,6 +167,30 @@ mod tests {
         apply(&plan, root.path(), &script).unwrap();
         let line = "grub-install --target=powerpc-ieee1275 --no-nvram /dev/sda1";
         assert_eq!(script.lines()[4], format!("[in {}] {line}", root.path().display()));
+    }
+
+    #[test]
+    fn open_firmware_is_told_the_disk_by_the_clones_own_programs() {
+        let root = clone_root("grub-install");
+        let plan = BootloaderPlan { loader: Loader::Grub2Ieee1275, ..plan() };
+        for tool in ["ofpathname", "nvram"] {
+            std::fs::write(root.path().join("usr/sbin").join(tool), "").unwrap();
+        }
+        let at = root.path().display();
+        let script = Script::lenient().on(&format!("[in {at}] ofpathname"), "/vdevice/x@1\n");
+        assert_eq!(apply(&plan, root.path(), &script).unwrap(), None);
+        let lines = script.lines();
+        assert!(lines.contains(&format!("[in {at}] ofpathname /dev/sda")), "{lines:?}");
+        assert!(
+            lines.contains(&format!("[in {at}] nvram --update-config boot-device=/vdevice/x@1")),
+            "{lines:?}"
+        );
+        let script = ["mount"; 4].iter().fold(Script::new(), |script, line| script.on(line, ""));
+        let script =
+            script.on(&format!("[in {at}] grub-install"), "").on(&format!("[in {at}] grub-install"), "");
+        let script = ["umount"; 4].iter().fold(script, |script, line| script.on(line, ""));
+        let said = apply(&plan, root.path(), &script).unwrap().expect("what did not work is said");
+        assert!(said.starts_with("Open Firmware's boot-device could not be set: "), "{said}");
     }
 
     #[test]

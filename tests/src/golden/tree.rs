@@ -74,7 +74,12 @@ pub(super) fn make(kind: Kind, work: &Path, debs: &Path) -> Result<PathBuf> {
     for option in TRIMMED {
         command = command.arg(format!("--dpkgopt={option}"));
     }
-    let sources = sources::host_sources()?.join("\n") + "\n";
+    let mut sources = sources::host_sources()?;
+    if kind == Kind::Power {
+        // Mirrors of other architectures' updates lag behind, and then apt takes nothing at all.
+        sources.retain(|line| line.contains(&format!(" {} ", sources::SUITE)));
+    }
+    let sources = sources.join("\n") + "\n";
     let command = command
         .arg(sources::SUITE)
         .arg(&root)
