@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sysclone_exec::{Command, ExecError, Runner};
+use sysclone_protocol::boot::Loader;
 
 use super::plan::BootloaderPlan;
 use super::{MOUNT, UMOUNT, grub2, uefi};
@@ -53,6 +54,9 @@ pub enum ApplyError {
 pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<Option<String>, ApplyError> {
     if let Some(esp) = &plan.esp {
         return uefi::install(esp, root);
+    }
+    if plan.loader == Loader::Petitboot {
+        return Ok(None);
     }
     with_system_mounts(root, runner, || {
         grub2::install(plan, root, runner)?;

@@ -143,6 +143,10 @@ pub fn plan(
             must_be((Firmware::OpenFirmware, "Open Firmware"), firmware)?;
             Ok(plan(prep_disks(layout, devices)?, None))
         }
+        Loader::Petitboot => {
+            must_be((Firmware::Opal, "OPAL"), firmware)?;
+            Ok(plan(Vec::new(), None))
+        }
         Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
             Err(PlanError::Loader { loader: loader_words(facts.loader) })
         }
@@ -221,6 +225,7 @@ fn loader_words(loader: Loader) -> &'static str {
         Loader::Grub2Uefi => "GRUB 2 for UEFI",
         Loader::Grub2Ieee1275 => "GRUB 2 for Open Firmware",
         Loader::GrubLegacy => "GRUB 0.97",
+        Loader::Petitboot => "Petitboot",
         Loader::Yaboot => "yaboot",
         Loader::Unknown => "a loader that the capture did not recognise",
     }
@@ -351,6 +356,16 @@ mod tests {
         assert_eq!(missing, PlanError::DiskMissing { label: "vda".into() });
         let other = refuse(&PREP_TYPES[..1], &here, Firmware::Opal).to_string();
         assert!(other.contains("boots by Open Firmware but this machine was started by OPAL"), "{other}");
+    }
+
+    #[test]
+    fn petitboot_needs_nothing_on_the_disk_but_is_only_in_its_own_firmware() {
+        let facts = facts(Loader::Petitboot, &[]);
+        let layout = layout(TableKind::Gpt, &["83"]);
+        let plan = |firmware| plan(&facts, &layout, &devices("/dev/vda"), firmware);
+        let planned = plan(Firmware::Opal).unwrap();
+        assert!(planned.disks.is_empty() && planned.esp.is_none());
+        plan(Firmware::OpenFirmware).unwrap_err();
     }
 
     #[test]

@@ -118,6 +118,9 @@ pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
         uefi::verify(esp, root)?;
         return verify_menu(plan, root);
     }
+    if plan.loader == Loader::Petitboot {
+        return verify_menu(plan, root);
+    }
     let is_power = plan.loader == Loader::Grub2Ieee1275;
     let cores = if is_power { POWER_CORES } else { CORES };
     let core = cores.iter().map(|path| root.join(path)).find(|path| path.is_file());
@@ -296,6 +299,17 @@ mod tests {
     #[test]
     fn what_grub_installs_is_accepted() {
         Installed::new().verify().unwrap();
+    }
+
+    #[test]
+    fn petitboot_only_reads_the_menu() {
+        let installed = Installed::new();
+        std::fs::remove_dir_all(installed.dir.path().join("boot/grub/i386-pc")).unwrap();
+        let (loader, disks, subvolumes) = (Loader::Petitboot, Vec::new(), Vec::new());
+        let plan = BootloaderPlan { loader, disks, esp: None, subvolumes };
+        verify(&plan, installed.dir.path()).unwrap();
+        std::fs::remove_file(installed.dir.path().join("boot/vmlinuz-6.1")).unwrap();
+        verify(&plan, installed.dir.path()).unwrap_err();
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Loader {
     Grub2Uefi,
     /// GRUB 2 for Open Firmware in a PReP partition.
     Grub2Ieee1275,
+    /// Petitboot, which is part of the firmware and reads GRUB's menu; nothing of it is on the disk.
+    Petitboot,
     /// GRUB 0.97.
     GrubLegacy,
     /// yaboot.

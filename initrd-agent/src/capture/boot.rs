@@ -46,6 +46,7 @@ fn loader(firmware: Firmware, exists: impl Fn(&str) -> bool) -> Loader {
             Loader::Grub2Ieee1275
         }
         Firmware::OpenFirmware if any(&["etc/yaboot.conf"]) => Loader::Yaboot,
+        Firmware::Opal if any(&["boot/grub/grub.cfg", "boot/grub2/grub.cfg"]) => Loader::Petitboot,
         Firmware::Bios | Firmware::Uefi | Firmware::OpenFirmware | Firmware::Opal | Firmware::Unknown => {
             Loader::Unknown
         }
@@ -98,7 +99,8 @@ mod tests {
             (Firmware::Uefi, &["boot/grub/grub.cfg", "boot/grub/i386-pc/core.img"], Loader::Grub2Uefi),
             (Firmware::OpenFirmware, &["boot/grub2/powerpc-ieee1275"], Loader::Grub2Ieee1275),
             (Firmware::OpenFirmware, &["etc/yaboot.conf"], Loader::Yaboot),
-            (Firmware::Opal, &["boot/grub2/grub.cfg"], Loader::Unknown),
+            (Firmware::Opal, &["boot/grub2/grub.cfg"], Loader::Petitboot),
+            (Firmware::Opal, &["boot/vmlinux"], Loader::Unknown),
         ] {
             assert_eq!(loader(firmware, |path| files.contains(&path)), expected, "{files:?}");
         }
