@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use sysclone_exec::{Command, Runner, Tool, missing_tools};
 use tempfile::TempDir;
 
@@ -87,7 +89,11 @@ pub fn run(options: &Options, runner: &dyn Runner) -> Result<Report> {
 
     let arch = options.arch;
     let mut stage = Stage::new(&options.out)?;
-    stage.put(&format!("{arch}/kernel"), &read(&inputs.kernel.image)?, 0o644)?;
+    let kernel = read(&inputs.kernel.image)?;
+    stage.put(&format!("{arch}/kernel"), &kernel, 0o644)?;
+    if arch == Arch::Ppc64le {
+        stage.put(&format!("{arch}/kernel.gz"), &packed(&kernel)?, 0o644)?;
+    }
     stage.put(&format!("{arch}/initrd.img"), &initrd, 0o644)?;
     stage.put(&format!("{arch}/sysclone-agent"), &agent, 0o755)?;
     for (name, data) in &loaders {
@@ -202,6 +208,14 @@ fn add_firmware<'a>(
         }
     }
     Ok(absent)
+}
+
+/// The kernel as GRUB unpacks it: Open Firmware fetches little in a second, and what POWER boots is not packed itself
+/// (46 MB in 21 s under emulation, 10 MB in 9 s). The same bytes always: no name and no time are in it.
+fn packed(kernel: &[u8]) -> Result<Vec<u8>> {
+    let mut writer = GzEncoder::new(Vec::new(), Compression::best());
+    std::io::Write::write_all(&mut writer, kernel).context("packing the kernel")?;
+    writer.finish().context("packing the kernel")
 }
 
 /// One zstd frame with a checksum, which the kernel verifies, filled up to a multiple of four so that another archive

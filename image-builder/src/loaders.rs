@@ -55,7 +55,7 @@ const GRUB_MODULES: &str = "pxe net tftp http normal configfile linux echo test 
 
 /// The same on Open Firmware, which has its own network and disks.
 const GRUB_IEEE1275_MODULES: &str = "ofnet net tftp http normal configfile linux echo test true sleep regexp minicmd \
-    reboot halt boot part_msdos part_gpt memdisk tar";
+    reboot halt boot part_msdos part_gpt memdisk tar gzio";
 
 /// What GRUB does first. It lies as a file in a memory disk inside the core, because the text that a core can carry
 /// without one is read by GRUB's rescue parser, which knows no loops.

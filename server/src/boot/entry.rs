@@ -1,6 +1,6 @@
 //! What one machine is told at its network boot.
 
-use sysclone_bootloaders::netboot::{Action, Entry, Headline, HttpServer, Install, ValueError};
+use sysclone_bootloaders::netboot::{Action, Entry, Headline, HttpServer, Install, Loader, ValueError};
 use sysclone_protocol::cmdline::BootArgs;
 use sysclone_protocol::names::{Mac, Secret};
 
@@ -14,6 +14,8 @@ pub struct Ticketed {
     pub ticket: Secret,
     /// The interface that asks, when the request says it.
     pub boot_mac: Option<Mac>,
+    /// Who asks: GRUB unpacks a kernel itself.
+    pub loader: Loader,
     /// What it does, for whoever reads the configuration or the loader's menu.
     pub headline: String,
 }
@@ -40,11 +42,20 @@ pub fn boot_entry(
         headline: Headline::new(&ticketed.headline),
         action: Action::Install(Install {
             http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
-            kernel: format!("{arch}/kernel").parse()?,
+            kernel: kernel_name(app, arch, ticketed.loader).parse()?,
             initrd: format!("{arch}/initrd.img").parse()?,
             args: args.parse()?,
         }),
     })
+}
+
+fn kernel_name(app: &App, arch: &str, loader: Loader) -> String {
+    let packed = format!("{arch}/kernel.gz");
+    if loader == Loader::Grub2 && app.boot_files.get(&packed).is_some() {
+        packed
+    } else {
+        format!("{arch}/kernel")
+    }
 }
 
 fn arguments(app: &App, snapshot: &Snapshot, node: &Node, (arch, ticketed): (&str, &Ticketed)) -> String {

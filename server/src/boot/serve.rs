@@ -106,7 +106,7 @@ impl BootNames {
                 let ticket = app.keys.ticket.ticket(&job.id, &job.nonce);
                 let attributes = snapshot.attributes(node.name.as_str()).cloned().unwrap_or_default();
                 let headline = armed_word(&job.work, &attributes);
-                Some(Ticketed { ticket, boot_mac: request_mac(request), headline })
+                Some(Ticketed { ticket, boot_mac: request_mac(request), loader: request.loader, headline })
             }
             Some(_) | None => None,
         };

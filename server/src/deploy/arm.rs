@@ -1,6 +1,7 @@
 //! Arms one node: everything that can be wrong is said before the node is switched on.
 
 use jiff::{SignedDuration, Timestamp};
+use sysclone_bootloaders::netboot::Loader;
 use sysclone_protocol::names::Secret;
 use sysclone_protocol::task::Tasks;
 use uuid::Uuid;
@@ -78,7 +79,8 @@ fn bootable<'a>(
     }
     // Rendered once here, so that a kernel argument that no loader can carry is not found at boot.
     let headline = String::new();
-    let sample = Ticketed { ticket: Secret::new("x".repeat(32)), boot_mac: None, headline };
+    let (ticket, loader) = (Secret::new("x".repeat(32)), Loader::Grub2);
+    let sample = Ticketed { ticket, boot_mac: None, loader, headline };
     boot_entry(app, snapshot, node, Some(&sample)).map_err(|error| error.to_string())?;
     Ok(node)
 }

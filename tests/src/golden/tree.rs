@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sysclone_exec::{Command, Runner, System, Tool};
 
-use super::{HOSTNAME, Kind, sources};
+use super::{HOSTNAME, Kind, power, sources};
 
 const MMDEBSTRAP: Tool = Tool("mmdebstrap");
 const SYSTEMCTL: Tool = Tool("systemctl");
@@ -71,6 +71,9 @@ pub(super) fn make(kind: Kind, work: &Path, debs: &Path) -> Result<PathBuf> {
         .arg(format!("--setup-hook=sync-in {} /var/cache/apt/archives", debs.display()))
         .arg("--aptopt=APT::Install-Recommends \"false\"")
         .arg(format!("--include={}", [PACKAGES, boot_packages(kind)].concat().join(",")));
+    if kind == Kind::Power {
+        command = command.arg(format!("--essential-hook={}", power::FEW_DRIVERS));
+    }
     for option in TRIMMED {
         command = command.arg(format!("--dpkgopt={option}"));
     }
