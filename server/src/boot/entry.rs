@@ -49,6 +49,10 @@ pub fn boot_entry(
     })
 }
 
+/// A kernel that cannot go on, mostly because its initrd did not come whole, restarts the machine after this many
+/// seconds: the ticket is still good, and the server hears that it begins again.
+const PANIC: &str = "panic=30";
+
 fn kernel_name(app: &App, arch: &str, loader: Loader) -> String {
     let packed = format!("{arch}/kernel.gz");
     if loader == Loader::Grub2 && app.boot_files.get(&packed).is_some() {
@@ -74,5 +78,5 @@ fn arguments(app: &App, snapshot: &Snapshot, node: &Node, (arch, ticketed): (&st
         "ppc64" | "ppc64le" => "console=tty0 console=hvc0".to_owned(),
         _ => format!("console=tty0 console=ttyS{},{}", serial.port, serial.speed),
     };
-    format!("{} {console} {}", args.render(), node.kernel_args)
+    format!("{} {console} {PANIC} {}", args.render(), node.kernel_args)
 }

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
 use crate::define::{Node, Snapshot};
 use crate::deploy::{advance, armed_word, booted_again};
-use crate::state::Input;
+use crate::state::{Input, State};
 
 /// What Open Firmware fetches first. It does not go on to the next device when what it started gives up, but it does
 /// when there is nothing to start.
@@ -149,8 +149,19 @@ impl BootNames {
     /// Telling the state is not worth failing a boot for.
     async fn note(&self, job: &Job, input: &Input, (loader, peer): (Loader, IpAddr)) {
         let note = seen(loader, peer);
-        if let Err(error) = advance(&self.0, &job.id, input, ("server", &note)).await {
-            tracing::warn!(node = %job.node, %error, "the network boot could not be recorded");
+        match advance(&self.0, &job.id, input, ("server", &note)).await {
+            Ok(moved) if !moved.changed && moved.state == State::Booting => {
+                let node = Some(job.node.as_str());
+                let text = format!(
+                    "fetched its network boot configuration again ({note}): what it fetched before did not become an \
+                     agent; the machine's console says why"
+                );
+                self.0.record_refusal(NewEvent { node, actor: "server", kind: "boot-repeated", text }).await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(node = %job.node, %error, "the network boot could not be recorded");
+            }
         }
     }
 }

@@ -156,12 +156,7 @@ fn prepare(
 
 /// What a node's value comes to, which is what must be valid; none when it depends on the nodes of a group.
 fn computed(kind: ObjectType, object: &str, (attr, value): (&str, &str)) -> Result<Option<String>, String> {
-    let of_nodes = match kind {
-        ObjectType::Node => true,
-        ObjectType::Group => !OWN.contains(&attr),
-        _ => false,
-    };
-    if !of_nodes {
+    if !matches!(kind, ObjectType::Node | ObjectType::Group) || OWN.contains(&attr) {
         return Ok(Some(value.to_owned()));
     }
     let wrong = |error: PerlError| format!("{attr}={value} of {object} cannot be computed: {error}");

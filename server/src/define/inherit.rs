@@ -7,7 +7,7 @@ use super::perl::Computed;
 use crate::db::Attributes;
 use crate::wire::Objects;
 
-/// What a group says of itself, not of its nodes.
+/// What a group says of itself, not of its nodes; and what is no value to be computed, be it a node's or a group's.
 pub(super) const OWN: &[&str] =
     &["groups", "grouptype", "membergroups", "members", "usercomment", "wherevals"];
 
@@ -73,7 +73,8 @@ impl Inherited {
             all.extend(value.map(|value| (attr.to_owned(), value)));
         };
         for (attr, text) in own {
-            put(attr, &Value::read(text));
+            let is_plain = OWN.contains(&attr.as_str());
+            put(attr, &if is_plain { Value::Plain(text.clone()) } else { Value::read(text) });
         }
         let groups = words(own.get("groups"));
         let mut taken: std::collections::BTreeSet<&str> = own.keys().map(String::as_str).collect();
@@ -128,6 +129,8 @@ mod tests {
         assert_eq!((found, wrong), (attributes(&expected), None));
         let (found, _) = groups().attributes_of("n8", &attributes(&[("groups", "all")]));
         assert_eq!(found["bmc"], "n8-bmc");
+        let own = attributes(&[("groups", r"/\z/-a/")]);
+        assert_eq!(groups().attributes_of("n1", &own), (own, None), "the names of groups are not computed");
     }
 
     #[test]

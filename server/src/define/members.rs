@@ -30,8 +30,9 @@ pub fn add_members(groups: &mut Objects, known: &Snapshot, names: Option<&[Strin
     }
 }
 
-pub(super) fn is_dynamic(group: &Attributes) -> bool {
-    group.get("grouptype").is_some_and(|kind| kind == "dynamic")
+/// Whether comparisons choose who is in a group.
+fn is_dynamic(group: &Attributes) -> bool {
+    group.contains_key("wherevals") || group.get("grouptype").is_some_and(|kind| kind == "dynamic")
 }
 
 /// Nodes whose `groups` must change for what a request says of a group's members, with all their attributes then; or
@@ -43,10 +44,18 @@ pub(super) async fn moved(
 ) -> Result<Result<Objects, String>, DbError> {
     let changes: Vec<_> = request.attributes.iter().filter(|change| change.name == MEMBERS).collect();
     let removed = request.action == ChangeAction::Remove;
-    let made_dynamic =
-        request.attributes.iter().any(|change| change.name == "grouptype" && change.value == "dynamic");
-    if request.kind != ObjectType::Group || made_dynamic || (changes.is_empty() && !removed) {
+    if request.kind != ObjectType::Group || (changes.is_empty() && !removed) {
         return Ok(Ok(Objects::new()));
+    }
+    if !removed && becomes_dynamic(tx, request, group).await? {
+        let says_so = request
+            .attributes
+            .iter()
+            .any(|change| ["grouptype", "wherevals"].contains(&change.name.as_str()));
+        let refused =
+            "members of a dynamic group are chosen by its comparisons: chdef -t group -d -w".to_owned();
+        // A file with whole definitions has both.
+        return Ok(if says_so { Ok(Objects::new()) } else { Err(refused) });
     }
     let nodes = tx.objects(ObjectType::Node, None).await?;
     let before: Vec<&str> =
@@ -67,6 +76,17 @@ pub(super) async fn moved(
     }
     let changed = nodes.iter().filter(|(name, node)| is_in(node, group) != wanted.contains(name.as_str()));
     Ok(Ok(changed.map(|(name, node)| (name.clone(), with_or_without(node, group))).collect()))
+}
+
+/// Whether a group is dynamic after a request; members that are given with it mean nothing then.
+async fn becomes_dynamic(tx: &mut Tx<'_>, request: &ChangeRequest, group: &str) -> Result<bool, DbError> {
+    let mut attributes = match request.action {
+        ChangeAction::Change => tx.objects(ObjectType::Group, Some(&[group.to_owned()])).await?.remove(group),
+        ChangeAction::Create | ChangeAction::Replace | ChangeAction::Remove => None,
+    }
+    .unwrap_or_default();
+    request.attributes.iter().for_each(|change| alter(&mut attributes, change));
+    Ok(is_dynamic(&attributes))
 }
 
 /// The names of a noderange, separated by commas.

@@ -62,6 +62,8 @@ fn the_comparisons_of_a_dynamic_group_are_added_and_taken_away() {
     assert_eq!(daemon.cli("nodels dyn"), "0\nn1\nn2\n");
     assert_eq!(daemon.cli("chdef -t group -o dyn -d -m -w cons==hmc -w groups=~systemp"), made(1));
     assert_eq!(daemon.cli("nodels dyn"), "0\nn1\nn2\nn3\n");
+    let refused = daemon.cli("chdef -t group dyn members=n1");
+    assert!(refused.starts_with("1\nError: dyn: members of a dynamic group are chosen"), "{refused}");
 }
 
 #[test]

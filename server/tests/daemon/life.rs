@@ -61,7 +61,10 @@ fn a_node_goes_from_defined_to_booted() {
     let config = site.boot_config(CONFIG, ADDRESS);
     assert!(config.contains("sysclone.node=n1") && config.contains("sysclone.ip=127.0.0.11/8"), "{config}");
     assert_eq!(site.status("n1").0, "booting");
+    assert!(!site.has_event("boot-repeated", "did not become an agent"));
     assert_eq!(ticket(&config), ticket(&site.boot_config(CONFIG, ADDRESS)), "the ticket is rendered again");
+    assert!(site.has_event("boot-repeated", "did not become an agent"));
+    assert!(config.contains(" panic=30"), "a kernel that cannot go on restarts the machine: {config}");
 
     let order = enroll(&site);
     assert_eq!(order["image"], json!({ "name": "demo", "generation": 1 }));
