@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
+#[path = "../daemon/site/ports.rs"]
+mod ports;
 mod xcat;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl Daemon {
         std::fs::create_dir(dir.path().join("boot")).unwrap();
         let index = r#"{"format": 1, "architectures": {}, "files": []}"#;
         std::fs::write(dir.path().join("boot/boot.json"), index).unwrap();
-        let (http, https) = (free_port(), free_port());
+        let [http, https] = ports::free();
         let config = format!(
             "log = 'warn'\nstate_dir = '{at}/state'\nrun_dir = '{at}/run'\nboot_dir = '{at}/boot'\n[listen]\n\
              address = '127.0.0.1'\ninterface = 'lo'\ndhcp_port = 0\ntftp_port = 0\n\
@@ -79,11 +80,6 @@ impl Drop for Daemon {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
-}
-
-/// A port that nobody uses now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
