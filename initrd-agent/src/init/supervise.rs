@@ -170,9 +170,18 @@ pub(crate) fn console_shell() -> Command {
     Command::new(BUSYBOX).args(["setsid", "cttyhack", "sh"]).env("PATH", PATH)
 }
 
+/// A kernel that hangs on its way out, as some do when they stop their other processors, is to end in a restart all the
+/// same: its watchdog sees that it hangs, and a panic restarts it.
+fn watch_the_end() {
+    for (setting, value) in [("softlockup_panic", "1"), ("hardlockup_panic", "1"), ("panic", "5")] {
+        drop(std::fs::write(Path::new("/proc/sys/kernel").join(setting), value));
+    }
+}
+
 /// Restarts the machine at once. Everything is written before.
 pub(crate) fn restart() {
     rustix::fs::sync();
+    watch_the_end();
     if let Err(error) = reboot(RebootCommand::Restart) {
         tracing::error!(%error, "the kernel does not restart this machine; switch it off and on");
     }
