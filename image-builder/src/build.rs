@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::apt::{self, Apt, Package};
 use crate::arch::Arch;
-use crate::contents::{Contents, Group, Item};
+use crate::contents::{Contents, Group, Item, WHOLE};
 use crate::cpio;
 use crate::kernel::Kernel;
 use crate::lists::{ModuleList, ToolList};
@@ -54,6 +54,8 @@ pub struct Options {
     pub firmware: Option<PathBuf>,
     /// Modules beside the listed ones.
     pub extra_modules: Vec<String>,
+    /// Whether listed modules and programs may be missing.
+    pub incomplete: bool,
     /// Whether to publish the network loaders too.
     pub loaders: bool,
 }
@@ -70,11 +72,20 @@ pub fn run(options: &Options, runner: &dyn Runner) -> Result<Report> {
     check_agent_tools(options, runner, &tool_list)?;
     let mut inputs = Inputs::gather(options, runner, &tool_list)?;
     let modules = ModuleTree::load(&inputs.kernel.modules)?;
-    let selection = modules.select(&ModuleList::with_extra(&options.extra_modules)?)?;
+    let module_list = match options.incomplete {
+        true => ModuleList::what_is_there(&options.extra_modules)?,
+        false => ModuleList::with_extra(&options.extra_modules)?,
+    };
+    let selection = modules.select(&module_list)?;
     let mut contents = Contents::base();
     contents.add_program(AGENT, Group::Agent, agent.clone());
     contents.add("init", Group::Agent, Item::Link(format!("/{AGENT}")));
-    let mut absent = Collector::new(&inputs.tools, &mut contents).collect(&tool_list)?;
+    contents.add_file(WHOLE, Group::Base, "");
+    let programs = Collector::new(&inputs.tools, &mut contents);
+    let mut absent = match options.incomplete {
+        true => programs.collect_what_is_there(&tool_list)?,
+        false => programs.collect(&tool_list)?,
+    };
     selection.add_to(&mut contents, &inputs.kernel.release)?;
     if let Some(firmware) = &options.firmware {
         absent.extend(add_firmware(&mut contents, firmware, selection.firmware())?);
@@ -89,11 +100,7 @@ pub fn run(options: &Options, runner: &dyn Runner) -> Result<Report> {
 
     let arch = options.arch;
     let mut stage = Stage::new(&options.out)?;
-    let kernel = read(&inputs.kernel.image)?;
-    stage.put(&format!("{arch}/kernel"), &kernel, 0o644)?;
-    if arch == Arch::Ppc64le {
-        stage.put(&format!("{arch}/kernel.gz"), &packed(&kernel)?, 0o644)?;
-    }
+    put_kernel(&mut stage, (&arch.to_string(), arch), &read(&inputs.kernel.image)?)?;
     stage.put(&format!("{arch}/initrd.img"), &initrd, 0o644)?;
     stage.put(&format!("{arch}/sysclone-agent"), &agent, 0o755)?;
     for (name, data) in &loaders {
@@ -195,7 +202,7 @@ fn check_agent_tools(options: &Options, runner: &dyn Runner, list: &ToolList) ->
 }
 
 /// Adds the files that the modules ask for and `directory` has; returns the others.
-fn add_firmware<'a>(
+pub(crate) fn add_firmware<'a>(
     contents: &mut Contents,
     directory: &Path,
     names: impl Iterator<Item = &'a str>,
@@ -210,6 +217,15 @@ fn add_firmware<'a>(
     Ok(absent)
 }
 
+/// Puts a kernel into a folder of the boot directory.
+pub(crate) fn put_kernel(stage: &mut Stage, (folder, arch): (&str, Arch), kernel: &[u8]) -> Result<()> {
+    stage.put(&format!("{folder}/kernel"), kernel, 0o644)?;
+    match arch {
+        Arch::X86_64 => Ok(()),
+        Arch::Ppc64le | Arch::Ppc64 => stage.put(&format!("{folder}/kernel.gz"), &packed(kernel)?, 0o644),
+    }
+}
+
 /// The kernel as GRUB unpacks it: Open Firmware fetches little in a second, and what POWER boots is not packed itself
 /// (46 MB in 21 s under emulation, 10 MB in 9 s). The same bytes always: no name and no time are in it.
 fn packed(kernel: &[u8]) -> Result<Vec<u8>> {
@@ -220,7 +236,7 @@ fn packed(kernel: &[u8]) -> Result<Vec<u8>> {
 
 /// One zstd frame with a checksum, which the kernel verifies, filled up to a multiple of four so that another archive
 /// can be appended. With workers zstd cuts its input by level alone, so their number does not change a byte.
-fn compress(archive: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn compress(archive: &[u8]) -> Result<Vec<u8>> {
     let starting = "starting the compressor";
     let mut compressor = zstd::bulk::Compressor::new(COMPRESSION).context(starting)?;
     compressor.include_checksum(true).context(starting)?;

@@ -94,6 +94,15 @@ impl Contents {
         self.items.contains_key(&merged_usr(path))
     }
 
+    /// Everything in the order in which an initrd holds it: what an agent needs to say that the rest did not arrive
+    /// comes first, and the mark that everything arrived last.
+    #[must_use]
+    pub fn in_boot_order(&self) -> Vec<(&str, &Item)> {
+        let mut all: Vec<_> = self.items.iter().collect();
+        all.sort_by_key(|(path, (group, item))| (rank(path, *group, item), *path));
+        all.into_iter().map(|(path, (_, item))| (path.as_str(), item)).collect()
+    }
+
     /// Everything in order of path, directories before what is in them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Item)> {
         self.items.iter().map(|(path, (_, item))| (path.as_str(), item))
@@ -111,6 +120,40 @@ impl Contents {
             }
         }
         sizes
+    }
+}
+
+/// The agent takes an initrd without this file for one that was cut short.
+pub(crate) const WHOLE: &str = "etc/sysclone/whole";
+
+/// Where a network card's driver and what it needs are among a kernel's modules.
+const NETWORK: [&str; 8] = [
+    "/kernel/drivers/net/",
+    "/kernel/drivers/virtio/",
+    "/kernel/drivers/ptp/",
+    "/kernel/drivers/pps/",
+    "/kernel/drivers/dca/",
+    "/kernel/drivers/i2c/",
+    "/kernel/net/",
+    "/kernel/lib/",
+];
+
+fn rank(path: &str, group: Group, item: &Item) -> u8 {
+    let is_busybox = match item {
+        Item::File { .. } => path.ends_with("/busybox"),
+        Item::Link(target) => target.ends_with("/busybox"),
+        Item::Directory | Item::Device { .. } => return 0,
+    };
+    match group {
+        _ if path == WHOLE => 7,
+        Group::Base if matches!(item, Item::Link(_)) => 0,
+        Group::Agent => 1,
+        // After the agent: with a shell and no agent the kernel would start the shell, and nobody would hear of it.
+        Group::Tools if is_busybox => 2,
+        Group::Modules if !path.contains("/kernel/") => 3,
+        Group::Modules if NETWORK.iter().any(|folder| path.contains(folder)) => 4,
+        Group::Modules => 5,
+        Group::Base | Group::Tools | Group::Libraries => 6,
     }
 }
 
@@ -134,6 +177,32 @@ mod tests {
         let paths: Vec<_> = contents.iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["usr", "usr/lib", "usr/lib/a", "usr/lib/a/b"]);
         assert!(contents.has("lib/a/b") && contents.has("/usr/lib/a"));
+    }
+
+    #[test]
+    fn what_can_tell_of_a_short_initrd_is_in_its_beginning() {
+        let mut contents = Contents::base();
+        contents.add_file("lib/libc.so", Group::Libraries, "x");
+        contents.add_file("lib/modules/6.1/kernel/drivers/scsi/a.ko", Group::Modules, "x");
+        contents.add_file("lib/modules/6.1/kernel/drivers/net/z.ko", Group::Modules, "x");
+        contents.add_file("lib/modules/6.1/modules.dep", Group::Modules, "x");
+        contents.add_program("usr/sbin/sysclone-agent", Group::Agent, "x");
+        contents.add_program("bin/busybox", Group::Tools, "x");
+        contents.add("bin/ip", Group::Tools, Item::Link("/usr/bin/busybox".into()));
+        contents.add_file(WHOLE, Group::Base, "");
+        let order: Vec<_> = contents.in_boot_order().into_iter().filter(|(_, item)| is_file(item)).collect();
+        let names: Vec<_> = order.iter().map(|(path, _)| path.rsplit('/').next().unwrap()).collect();
+        assert_eq!(names, ["sysclone-agent", "busybox", "modules.dep", "z.ko", "a.ko", "libc.so", "whole"]);
+        let mut made = std::collections::BTreeSet::new();
+        for (path, _) in contents.in_boot_order() {
+            let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+            assert!(parent.is_none_or(|parent| made.contains(parent)), "{path} comes before its directory");
+            made.insert(path);
+        }
+    }
+
+    fn is_file(item: &Item) -> bool {
+        matches!(item, Item::File { .. })
     }
 
     #[test]

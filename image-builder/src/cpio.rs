@@ -1,5 +1,5 @@
 //! The newc cpio format (Documentation/driver-api/early-userspace/buffer-format.rst in the kernel), written so that
-//! equal contents give equal bytes: order by path, owner root, time 0, inode numbers counted from 1.
+//! equal contents give equal bytes: order by what is needed first, then by path; owner root, time 0, inode numbers counted from 1.
 
 use crate::contents::{Contents, Item};
 
@@ -13,7 +13,7 @@ const DEVICE: u32 = 0o020_600;
 #[must_use]
 pub fn archive(contents: &Contents) -> Vec<u8> {
     let mut out = Vec::new();
-    for (index, (path, item)) in contents.iter().enumerate() {
+    for (index, (path, item)) in contents.in_boot_order().into_iter().enumerate() {
         let inode = u32::try_from(index + 1).expect("an initrd has far fewer than 2^32 entries");
         let (mode, data, device): (u32, &[u8], (u32, u32)) = match item {
             Item::Directory => (DIRECTORY, &[], (0, 0)),

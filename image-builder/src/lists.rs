@@ -81,6 +81,22 @@ impl ModuleList {
     }
 }
 
+impl ModuleList {
+    /// The built-in list for a kernel that may lack any of it, and the `extra` modules, all of which must be there.
+    ///
+    /// # Errors
+    /// The built-in list is malformed.
+    pub fn what_is_there(extra: &[String]) -> Result<Self> {
+        let mut list = Self::with_extra(&[])?;
+        for group in &mut list.groups {
+            group.optional.append(&mut group.modules);
+        }
+        let group = ModuleGroup { name: "added".into(), modules: extra.to_vec(), optional: Vec::new() };
+        list.groups.push(group);
+        Ok(list)
+    }
+}
+
 impl ToolList {
     /// What the built-in list has for an architecture.
     ///

@@ -128,7 +128,10 @@ impl Stage {
         if let Some(parent) = to.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
         }
-        std::fs::hard_link(&from, &to).with_context(|| format!("keeping {}", from.display()))
+        std::fs::hard_link(&from, &to).with_context(|| {
+            let (from, target) = (from.display(), self.target.display());
+            format!("keeping {from}, which {INDEX} there names; to begin anew, remove {target} as a whole")
+        })
     }
 
     /// `RENAME_EXCHANGE` where something is to be replaced, else a plain rename; then the old content is removed.

@@ -38,15 +38,30 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// Names every program and library that must be there and is not.
     pub fn collect(mut self, list: &ToolList) -> Result<Vec<String>> {
-        for package in &list.packages {
-            self.package(package)?;
-        }
-        self.contents.add_file("etc/lvm/lvm.conf", Group::Base, LVM_CONF);
+        self.all(list)?;
         if !self.missing.is_empty() {
             let missing: Vec<_> = self.missing.into_iter().collect();
             bail!("not found for the initrd: {}", missing.join(", "));
         }
         Ok(self.absent)
+    }
+
+    /// Adds what there is of the list. Returns what there is not.
+    ///
+    /// # Errors
+    /// Something that is there cannot be read.
+    pub fn collect_what_is_there(mut self, list: &ToolList) -> Result<Vec<String>> {
+        self.all(list)?;
+        self.absent.extend(self.missing);
+        Ok(self.absent)
+    }
+
+    fn all(&mut self, list: &ToolList) -> Result<()> {
+        for package in &list.packages {
+            self.package(package)?;
+        }
+        self.contents.add_file("etc/lvm/lvm.conf", Group::Base, LVM_CONF);
+        Ok(())
     }
 
     fn package(&mut self, package: &ToolPackage) -> Result<()> {
@@ -187,6 +202,9 @@ mod tests {
             .collect(&list(&["no-a", "no-b"], &[]))
             .unwrap_err();
         assert_eq!(error.to_string(), "not found for the initrd: no-a (package p), no-b (package p)");
+        let (tree, list) = (Tree::new("/"), list(&["no-a", "ls"], &["no-b"]));
+        let absent = Collector::new(&tree, &mut contents).collect_what_is_there(&list).unwrap();
+        assert_eq!(absent, ["no-b", "no-a (package p)"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use sysclone_exec::{Command, ExecError, Runner};
 use sysclone_protocol::boot::Loader;
 
 use super::plan::BootloaderPlan;
+use super::yaboot::{self, YabootError};
 use super::{MOUNT, UMOUNT, grub2, uefi};
 
 /// Directories of the running system that a loader's tools look into.
@@ -41,6 +42,9 @@ pub enum ApplyError {
         #[source]
         source: std::io::Error,
     },
+    /// yaboot could not be written.
+    #[error(transparent)]
+    Yaboot(#[from] YabootError),
     /// A program failed.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -59,7 +63,11 @@ pub fn apply(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Result<
         return Ok(None);
     }
     with_system_mounts(root, runner, || {
-        grub2::install(plan, root, runner)?;
+        if plan.loader == Loader::Yaboot {
+            yaboot::install(plan, root)?;
+        } else {
+            grub2::install(plan, root, runner)?;
+        }
         Ok(grub2::tell_open_firmware(plan, root, runner))
     })
 }

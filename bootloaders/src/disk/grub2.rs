@@ -59,7 +59,8 @@ fn arguments(loader: Loader, disk: &LoaderDisk) -> Vec<&str> {
 /// Has Open Firmware start from the first disk of the plan, where the clone has programs for that. The answer is why it
 /// did not work, which does not keep a machine from starting that looks at its disks by itself.
 pub(super) fn tell_open_firmware(plan: &BootloaderPlan, root: &Path, runner: &dyn Runner) -> Option<String> {
-    let first = plan.disks.first().filter(|_| plan.loader == Loader::Grub2Ieee1275)?;
+    let starts_by_it = matches!(plan.loader, Loader::Grub2Ieee1275 | Loader::Yaboot);
+    let first = plan.disks.first().filter(|_| starts_by_it)?;
     if [OFPATHNAME, NVRAM].iter().any(|tool| !is_there(root, tool)) {
         return None;
     }

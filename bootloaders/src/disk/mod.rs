@@ -13,10 +13,12 @@ mod plan;
 mod times;
 mod uefi;
 mod verify;
+mod yaboot;
 
 pub use apply::{ApplyError, apply, with_system_mounts};
 pub use plan::{BootloaderPlan, Esp, LoaderDisk, PlanError, plan};
 pub use verify::{VerifyError, first_kernel, verify};
+pub use yaboot::YabootError;
 
 use sysclone_exec::Tool;
 

@@ -139,7 +139,7 @@ pub fn plan(
             must_be((Firmware::Uefi, "UEFI"), firmware)?;
             Ok(plan(Vec::new(), Some(esp(layout, devices)?)))
         }
-        Loader::Grub2Ieee1275 => {
+        Loader::Grub2Ieee1275 | Loader::Yaboot => {
             must_be((Firmware::OpenFirmware, "Open Firmware"), firmware)?;
             Ok(plan(prep_disks(layout, devices)?, None))
         }
@@ -147,9 +147,7 @@ pub fn plan(
             must_be((Firmware::Opal, "OPAL"), firmware)?;
             Ok(plan(Vec::new(), None))
         }
-        Loader::GrubLegacy | Loader::Yaboot | Loader::Unknown => {
-            Err(PlanError::Loader { loader: loader_words(facts.loader) })
-        }
+        Loader::GrubLegacy | Loader::Unknown => Err(PlanError::Loader { loader: loader_words(facts.loader) }),
     }
 }
 
@@ -375,8 +373,9 @@ mod tests {
             plan(facts, layout, &devices("/dev/sda"), firmware).unwrap_err()
         };
         let bios = facts(Loader::Grub2Bios, &["vda"]);
-        let yaboot = refuse(&facts(Loader::Yaboot, &["vda"]), &gpt, Firmware::OpenFirmware).to_string();
-        assert!(yaboot.contains("yaboot, which is not supported yet by this version"), "{yaboot}");
+        assert_eq!(refuse(&facts(Loader::Yaboot, &[]), &gpt, Firmware::OpenFirmware), PlanError::NoPrep);
+        let legacy = refuse(&facts(Loader::GrubLegacy, &["vda"]), &gpt, Firmware::Bios).to_string();
+        assert!(legacy.contains("GRUB 0.97, which is not supported yet by this version"), "{legacy}");
         let other = refuse(&bios, &gpt, Firmware::Uefi).to_string();
         assert!(other.contains("boots by PC BIOS but this machine was started by UEFI"), "{other}");
         let uefi = facts(Loader::Grub2Uefi, &[]);

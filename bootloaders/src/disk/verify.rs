@@ -12,6 +12,7 @@ use sysclone_protocol::layout::Subvolume;
 use super::menu::menu_kernels;
 use super::plan::{BootloaderPlan, LoaderDisk};
 use super::uefi;
+use super::yaboot::{self, YabootError};
 
 /// GRUB counts in sectors of this size, whatever the disk's own size.
 const SECTOR_BYTES: u64 = 512;
@@ -63,6 +64,9 @@ pub enum VerifyError {
         /// The core image's file.
         core: PathBuf,
     },
+    /// yaboot would not start the clone.
+    #[error(transparent)]
+    Yaboot(#[from] YabootError),
     /// What the firmware starts is not a program for it.
     #[error("{path} is not a program that UEFI starts")]
     NotStartable {
@@ -120,6 +124,9 @@ pub fn verify(plan: &BootloaderPlan, root: &Path) -> Result<(), VerifyError> {
     }
     if plan.loader == Loader::Petitboot {
         return verify_menu(plan, root);
+    }
+    if plan.loader == Loader::Yaboot {
+        return Ok(yaboot::verify(plan, root)?);
     }
     let is_power = plan.loader == Loader::Grub2Ieee1275;
     let cores = if is_power { POWER_CORES } else { CORES };
@@ -186,7 +193,7 @@ fn same_core(found: &[u8], image: &[u8], start: u64) -> bool {
 /// # Errors
 /// The menu cannot be read.
 pub fn first_kernel(root: &Path) -> Result<Option<String>, VerifyError> {
-    let Some(menu) = find_menu(root) else { return Ok(None) };
+    let Some(menu) = find_menu(root) else { return Ok(yaboot::first_kernel(root)) };
     let kernels = menu_kernels(root, &menu).map_err(|source| VerifyError::Read { path: menu, source })?;
     Ok(kernels.into_iter().next())
 }
