@@ -15,6 +15,7 @@ use sysclone_agent::capture::{Kept, Lines, hand_in, parent};
 use sysclone_agent::client::{Client, HttpPacks, Patience, UploadSink};
 use sysclone_agent::install::Flusher;
 use sysclone_image::sign::{self, VerifyingKey};
+use sysclone_image::update::{Keep, Special, Unwatched, UpdateJob, plan_update};
 use sysclone_image::{
     ApplyJob, Before, CaptureFacts, CaptureJob, CaptureOptions, ImageKey, Manifest, OsIdentity,
     PackSource as _, apply, capture,
@@ -32,12 +33,14 @@ enum Role {
     /// As `sysclone-agent capture`, of a directory: the order comes on standard input.
     Capture { root: PathBuf },
     /// As the installation's pull, into a directory.
-    Deploy {
+    Deploy { image: PathBuf, root: PathBuf },
+    /// As `sysclone-agent update`, of a directory that is like the first generation.
+    Update {
+        before: PathBuf,
         image: PathBuf,
         root: PathBuf,
-        /// The directory holds another generation.
-        #[arg(long)]
-        update: bool,
+        /// Directory of journal and cache.
+        state: PathBuf,
     },
     /// Fetches every pack and checks its name, which is the hash of its bytes; keeps nothing.
     Fetch { image: PathBuf },
@@ -54,7 +57,10 @@ fn main() -> anyhow::Result<()> {
             lines.finished(take(&root, &lines)?);
             return tell_peak();
         }
-        Role::Deploy { image, root, update } => deploy(&Image::load(&image)?, &root, update)?,
+        Role::Deploy { image, root } => deploy(&Image::load(&image)?, &root)?,
+        Role::Update { before, image, root, state } => {
+            update(&Image::load(&before)?.manifest, &Image::load(&image)?, (&root, &state))?
+        }
         Role::Fetch { image } => fetch(&Image::load(&image)?)?,
         Role::Size { image } => {
             let packs = Image::load(&image)?.manifest.packs;
@@ -112,8 +118,42 @@ fn take(root: &Path, lines: &Lines) -> anyhow::Result<CaptureReply> {
     hand_in(&client, manifest, (parent.as_ref(), &kept))
 }
 
-fn deploy(image: &Image, root: &Path, update: bool) -> anyhow::Result<Value> {
-    let before = if update { Before::Interrupted(&[]) } else { Before::Nothing };
+/// Plan, stage, swap, and the second look.
+fn update(before: &Manifest, image: &Image, (root, state): (&Path, &Path)) -> anyhow::Result<Value> {
+    let (keep, held, special) = (Keep::new(&[])?, HashSet::new(), Special::default());
+    let wanted = &image.manifest;
+    let job = UpdateJob {
+        root,
+        mount_points: &[],
+        wanted,
+        base: Some(before),
+        held_before: &held,
+        keep: &keep,
+        state,
+        keep_local: false,
+        delete_local: false,
+        read_all: false,
+        special: &special,
+        threads: threads(),
+    };
+    let planned = plan_update(&job)?;
+    planned.remember(sysclone_agent::clock::now())?;
+    let (changes, mut fetched) = (planned.preview().changes.len(), 0);
+    if changes > 0 {
+        let mut staged = planned.stage((&image.key, &image.packs), &|_| ())?;
+        staged.journal.forward((root, state), &mut Unwatched)?;
+        fetched = staged.fetched_bytes;
+        let again = plan_update(&UpdateJob { base: Some(wanted), ..job })?;
+        ensure!(again.preview().changes.is_empty(), "something is not as it should be");
+        again.remember(sysclone_agent::clock::now())?;
+    }
+    // A node is sent the difference from the generation that it has.
+    let manifest = wanted.delta(before).len();
+    Ok(json!({ "changes": changes, "fetched": fetched, "manifest": manifest }))
+}
+
+fn deploy(image: &Image, root: &Path) -> anyhow::Result<Value> {
+    let before = Before::Nothing;
     let (manifest, key, source) = (&image.manifest, &image.key, &image.packs);
     let flusher = Flusher::start(&[root.to_owned()]);
     let report = apply(&ApplyJob { manifest, key, source, root, before, threads: threads() }, &|_| ())?;

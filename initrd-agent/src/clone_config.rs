@@ -10,6 +10,8 @@ pub const CONFIG_FILE: &str = "/etc/sysclone/clone.toml";
 pub const NOTE_FILE: &str = "/etc/sysclone/generation";
 /// The agent on a clone.
 pub const AGENT_FILE: &str = "/usr/lib/sysclone/sysclone-agent";
+/// The name by which SystemImager's users know the agent's update.
+pub const SI_UPDATECLIENT: &str = "/usr/local/sbin/si_updateclient";
 /// The service that reports.
 pub const UNIT_FILE: &str = "/etc/systemd/system/sysclone-report.service";
 /// What starts the service at boot.

@@ -20,3 +20,4 @@ pub mod network;
 pub mod report;
 pub mod session;
 pub mod tools;
+pub mod update;

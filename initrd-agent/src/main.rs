@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sysclone_agent::{capture, init, install, report, tools};
+use sysclone_agent::{capture, init, install, report, tools, update};
 
 /// The part of sysclone that runs away from the server. As process 1 of the initrd it installs the machine.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ enum Role {
         #[arg(long)]
         show: bool,
     },
+    /// Make this running clone like a newer generation of its image, or show what that would do.
+    Update(update::Arguments),
     /// Print every program that the agent needs in the initrd, one per line.
     Tools,
 }
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
     // The kernel passes words of its command line that it does not know to process 1; they are not for us.
     if std::process::id() == 1 {
         init::run_init();
+    }
+    let name = std::env::args_os().next().map(std::path::PathBuf::from);
+    if name.is_some_and(|name| name.file_name().is_some_and(|name| name == "si_updateclient")) {
+        return update::run(false, &update::SiUpdateclient::parse().into());
     }
     let arguments = Arguments::parse();
     if arguments.init {
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
         Some(Role::CaptureCleanup { image }) => capture::run_cleanup(&image),
         Some(Role::Report { show: true }) => report::show(),
         Some(Role::Report { show: false }) => report::run(arguments.debug),
+        Some(Role::Update(options)) => update::run(arguments.debug, &options),
         Some(Role::Tools) => {
             for tool in tools::required() {
                 println!("{}", tool.0);

@@ -7,7 +7,7 @@ use sysclone_image::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::boot::BootFiles;
+use crate::boot::BootService;
 use crate::capture::Captures;
 use crate::config::Config;
 use crate::db::{Db, DbError, NewEvent};
@@ -16,6 +16,7 @@ use crate::deploy::Progress;
 use crate::metrics::Counters;
 use crate::said::Said;
 use crate::trust::Keys;
+use crate::update::Updates;
 
 /// The daemon's state. Everything that must survive a restart is in the database, the store or the key files.
 pub struct App {
@@ -30,11 +31,13 @@ pub struct App {
     /// Definitions, ready to use.
     pub known: Arc<Known>,
     /// Boot directory, in memory.
-    pub boot_files: BootFiles,
+    pub boot_files: BootService,
     /// How far agents are.
     pub progress: Progress,
     /// Captures under way.
     pub captures: Captures,
+    /// Updates under way.
+    pub updates: Updates,
     /// Held by a check or a collection of the store.
     pub image_work: tokio::sync::Mutex<()>,
     /// Events that repeat.

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{admin_router, agent_router, metrics_router};
 use crate::app::App;
-use crate::boot::BootFiles;
+use crate::boot::BootService;
 use crate::capture::Captures;
 use crate::config::Config;
 use crate::db::{Db, NewEvent};
@@ -28,6 +28,7 @@ use crate::power::make_home;
 use crate::said::Said;
 use crate::sockets::{Sockets, check_address};
 use crate::trust::Keys;
+use crate::update::Updates;
 
 /// How long downloads that are under way may go on when the server stops. Agents try again elsewhere or later.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ pub async fn run(config: Config, cancel: CancellationToken, ready: impl FnOnce()
     let app = Arc::new(open(config, cancel.clone()).await?);
     let sockets = Sockets::open(&app)?;
     serve(&app, sockets)?;
-    let (files, bytes) = app.boot_files.size();
+    let (files, bytes) = app.boot_files.now().size();
     let event = NewEvent {
         node: None,
         actor: "server",
@@ -78,7 +79,7 @@ fn lock(state_dir: &Path) -> Result<File> {
 
 async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
     let keys = Keys::load_or_create(&config.state_dir.join("keys"))?;
-    let boot_files = BootFiles::load(&config.boot_dir, &keys)
+    let boot_files = BootService::load(&config.boot_dir, &keys)
         .with_context(|| format!("loading boot files (boot_dir in {})", config.path.display()))?;
     let store = Store::open(&config.store_dir()).context("opening the image store")?;
     let db = Db::open(&config.state_dir.join("sysclone.db"), &keys.attributes).await?;
@@ -93,6 +94,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
         boot_files,
         progress: Progress::default(),
         captures: Captures::default(),
+        updates: Updates::default(),
         image_work: tokio::sync::Mutex::default(),
         said: Said::default(),
         counters: Arc::default(),

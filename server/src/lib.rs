@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
 //! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
-//! [`capture`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready, [`metrics`] counts; what must
+//! [`capture`], [`update`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready, [`metrics`] counts; what must
 //! last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
 
 pub mod api;
@@ -31,4 +31,5 @@ pub mod said;
 mod sockets;
 pub mod state;
 pub mod trust;
+pub mod update;
 pub mod wire;

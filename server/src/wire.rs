@@ -8,6 +8,7 @@
 pub mod power;
 pub mod probe;
 pub mod remote;
+pub mod update;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -456,6 +457,9 @@ pub struct ImageAccess {
     pub image_key: sysclone_protocol::names::Secret,
     /// Directory of the store on this machine.
     pub store: String,
+    /// Directory of what machines boot.
+    #[serde(default)]
+    pub boot_dir: String,
 }
 
 /// Work on the store that takes a while.

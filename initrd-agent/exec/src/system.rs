@@ -269,7 +269,11 @@ mod tests {
         assert!(matches!(error, ExecError::Timeout { .. }), "{error}");
         assert!(began.elapsed() < LEFT_BEHIND, "{:?}", began.elapsed());
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
-        assert!(!runs(pid.trim()), "{pid} still runs");
+        // It was killed; on a busy machine it gets to end a little later.
+        while runs(pid.trim()) {
+            assert!(began.elapsed() < 2 * LEFT_BEHIND, "{pid} still runs");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -20,10 +20,12 @@ mod id;
 mod inode;
 mod manifest;
 mod pack;
+mod readback;
 pub mod sign;
 mod store;
 mod tables;
 mod tree;
+pub mod update;
 mod walk;
 
 pub use apply::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, Before, apply};

@@ -10,10 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::crypt::{KeyError, decode_base64, random_bytes};
 use crate::id::ManifestDigest;
-use crate::manifest::{Header, Manifest, ManifestError, decode_header};
+use crate::manifest::{DeltaError, Header, Manifest, ManifestError, decode_header};
 
 /// First bytes of a signed manifest.
 const MAGIC: [u8; 8] = *b"SYSCSIG1";
+/// First bytes of a signed difference.
+const DELTA_MAGIC: [u8; 8] = *b"SYSCSIGD";
 /// Length of an Ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;
 /// Goes before the hash that is signed, so that no signature made for something else is ever taken for one of these.
@@ -31,6 +33,9 @@ pub enum OpenError {
     /// Signed, but not a manifest that this version reads.
     #[error("reading the signed manifest")]
     Manifest(#[from] ManifestError),
+    /// The difference does not fit the manifest at hand.
+    #[error("making the manifest from its difference")]
+    Delta(#[from] DeltaError),
 }
 
 /// The server's secret half.
@@ -126,6 +131,28 @@ pub fn open(sealed: &[u8], key: &VerifyingKey) -> Result<Manifest, OpenError> {
     Ok(Manifest::decode(verified(sealed, key)?)?)
 }
 
+/// Puts the signature of a signed manifest before the difference (of [`Manifest::delta`]) that makes it; none when
+/// `sealed` is no signed manifest.
+#[must_use]
+pub fn seal_delta(sealed: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
+    let (signature, _) = sealed.strip_prefix(&MAGIC)?.split_at_checked(SIGNATURE_BYTES)?;
+    Some([&DELTA_MAGIC, signature, delta].concat())
+}
+
+/// Makes a manifest from `base` and a signed difference. The signature is checked on the bytes of what was made: they
+/// are the server's only when both write the format alike, so a failure means no more than that the whole must be
+/// fetched.
+///
+/// # Errors
+/// Not a signed difference, one from another manifest than `base`, or a signature that does not hold.
+pub fn open_delta(sealed: &[u8], base: &Manifest, key: &VerifyingKey) -> Result<Manifest, OpenError> {
+    let rest = sealed.strip_prefix(&DELTA_MAGIC).ok_or(OpenError::NotSigned)?;
+    let (signature, delta) = rest.split_at_checked(SIGNATURE_BYTES).ok_or(OpenError::NotSigned)?;
+    let manifest = Manifest::from_delta(base, delta)?;
+    verified(&[&MAGIC, signature, &manifest.encode()[..]].concat(), key)?;
+    Ok(manifest)
+}
+
 /// Checks the signature, then reads the header alone: a small part of the work, for what is known only about a
 /// generation as a whole.
 ///
@@ -176,6 +203,28 @@ mod tests {
         assert_eq!(open(&sealed, &key.verifying_key()).unwrap(), manifest);
         assert!(matches!(open(&sealed, &other.verifying_key()), Err(OpenError::Signature)));
         assert!(matches!(open(&manifest.encode(), &key.verifying_key()), Err(OpenError::NotSigned)));
+    }
+
+    #[test]
+    fn a_signed_difference_makes_the_signed_manifest_and_no_other() {
+        let key = SigningKey::random().unwrap();
+        let (base, mut new) = (small(), small());
+        new.header.generation = 3;
+        new.entries[5].meta.mode = 0o600;
+        let sealed = seal(&new.encode(), &key);
+        let delta = seal_delta(&sealed, &new.delta(&base)).unwrap();
+        assert_eq!(open_delta(&delta, &base, &key.verifying_key()).unwrap(), new);
+        assert!(matches!(open_delta(&delta, &new, &key.verifying_key()), Err(OpenError::Delta(_))));
+        let other = SigningKey::random().unwrap().verifying_key();
+        assert!(matches!(open_delta(&delta, &base, &other), Err(OpenError::Signature)));
+        for at in 0..delta.len() {
+            let mut changed = delta.clone();
+            changed[at] ^= 1 << (at % 8);
+            // A bit that says nothing may change; what is made may not.
+            let opened = open_delta(&changed, &base, &key.verifying_key());
+            assert!(opened.is_err() || opened.is_ok_and(|made| made == new), "byte {at}");
+        }
+        assert_eq!(seal_delta(&new.encode(), b""), None);
     }
 
     #[test]

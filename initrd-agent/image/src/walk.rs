@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub kind: NodeKind,
     pub xattrs: Vec<Xattr>,
     pub flags: InodeFlags,
+    /// Whether it is a directory whose names were listed: nothing else is mounted there.
+    pub listed: bool,
 }
 
 /// What a name is.
@@ -106,7 +108,14 @@ fn put_in_order(status: Status, mut listings: Vec<Option<Listing>>) -> Walked {
     let mut found = Walked::default();
     // First node of each inode that has several names.
     let mut inodes: HashMap<(u64, u64), usize> = HashMap::new();
-    let node = |path, status, kind, xattrs| Node { path, status, kind, xattrs, flags: InodeFlags::default() };
+    let node = |path, status, kind, xattrs| Node {
+        path,
+        status,
+        kind,
+        xattrs,
+        flags: InodeFlags::default(),
+        listed: false,
+    };
     found.nodes.push(node(Vec::new(), status, NodeKind::Directory, Vec::new()));
     let mut pending = vec![(0, 0)];
     while let Some((directory, number)) = pending.pop() {
@@ -116,7 +125,7 @@ fn put_in_order(status: Status, mut listings: Vec<Option<Listing>>) -> Walked {
             continue;
         };
         let before = &mut found.nodes[directory];
-        (before.status, before.xattrs, before.flags) = (status, xattrs, flags);
+        (before.status, before.xattrs, before.flags, before.listed) = (status, xattrs, flags, true);
         found.skipped.extend(skipped);
         let first_below = pending.len();
         for Name { path, status, kind, xattrs, listing } in names {
@@ -363,6 +372,12 @@ impl<'a> Lister<'a> {
         let handle = openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Some((kind, self.xattrs.of_handle(handle.as_fd())?)))
     }
+}
+
+/// The names in a directory of which there is only a handle (`O_PATH`).
+pub(crate) fn names_in(handle: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    names(&openat(handle, ".", flags, Mode::empty())?)
 }
 
 /// The names in a directory, sorted by their bytes.

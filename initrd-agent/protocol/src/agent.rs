@@ -46,6 +46,10 @@ pub struct EnrollRequest {
     /// Whether the agent understands a [`TaskOrder`].
     #[serde(default)]
     pub can_do_tasks: bool,
+    /// What is wrong with the initrd that the agent was started from. The server then writes it down and refuses; the
+    /// ticket stays good for the machine's next boot.
+    #[serde(default)]
+    pub initrd_fault: Option<String>,
 }
 
 /// What an enrolled node must do.
@@ -224,6 +228,9 @@ pub enum AgentEventKind {
 pub struct EventReply {
     /// The job was withdrawn: stop before the next write.
     pub abort: bool,
+    /// Answer to a boot report: the node's own token, with which the clone asks for updates by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_token: Option<Secret>,
 }
 
 /// Sent once by a clone that runs from its own disk.

@@ -57,4 +57,13 @@ pub const IDENTITY: &[IdentityItem] = &[
     item("/etc/systemd/system/sysclone-report.service", Treatment::Added),
     item("/etc/systemd/system/multi-user.target.wants/sysclone-report.service", Treatment::Added),
     item("/var/lib/sysclone/*", Treatment::Dropped),
+    // In the root of every file system: updates that are made ready, and the version before.
+    item(".sysclone-update", Treatment::Dropped),
+    // What finishes an update that a power cut interrupted, and the name by which SystemImager's users ask for one.
+    item("/etc/systemd/system/sysclone-update-recover.service", Treatment::Dropped),
+    item("/etc/systemd/system/sysinit.target.wants/sysclone-update-recover.service", Treatment::Dropped),
+    item("/etc/systemd/system/sysclone-update.service", Treatment::Dropped),
+    item("/etc/systemd/system/multi-user.target.wants/sysclone-update.service", Treatment::Dropped),
+    item("/etc/sysclone/update.toml", Treatment::Dropped),
+    item("/usr/local/sbin/si_updateclient", Treatment::Added),
 ];

@@ -10,3 +10,4 @@ pub mod layout;
 pub mod names;
 pub mod plan;
 pub mod task;
+pub mod update;

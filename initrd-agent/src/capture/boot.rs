@@ -11,7 +11,7 @@ use sysclone_protocol::layout::{DeviceRef, Layout};
 use super::names::kernels;
 
 /// Gathers the facts of the system below `root`, whose disks are in `/dev` under the layout's labels.
-pub(super) fn boot_facts(root: &Path, firmware: Firmware, layout: &Layout) -> BootFacts {
+pub(crate) fn boot_facts(root: &Path, firmware: Firmware, layout: &Layout) -> BootFacts {
     let exists = |path: &str| root.join(path).exists();
     let loader_disks = layout.disks.iter().map(|disk| disk.name.clone());
     let boot_names = file_names(&root.join("boot"));

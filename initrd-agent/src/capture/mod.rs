@@ -15,9 +15,11 @@ mod work;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub(crate) use boot::boot_facts;
 pub use janitor::run_cleanup;
 pub use known::{Kept, hand_in, parent};
 pub use output::Lines;
+pub(crate) use view::leave_the_others;
 
 use crate::console::{Place, start_logging};
 use crate::failure::describe;

@@ -8,6 +8,7 @@ use sysclone_protocol::agent::{
     AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, Order, StagedPacks,
 };
 use sysclone_protocol::names::Secret;
+use sysclone_protocol::update::{SyncReport, UpdateOrder, UpdateRequest};
 use ureq::Agent;
 
 use super::call::{CallError, answer, http_agent};
@@ -90,6 +91,49 @@ impl Client {
     /// The server has none, or patience ended.
     pub fn manifest(&self) -> Result<Vec<u8>, CallError> {
         Ok(self.get("manifest")?.1)
+    }
+
+    /// The signed manifest of the ordered generation; none when it is the one with this digest.
+    ///
+    /// # Errors
+    /// The server has none, or patience ended.
+    pub fn manifest_unless(&self, known: Option<ManifestDigest>) -> Result<Option<Vec<u8>>, CallError> {
+        let url = self.url("manifest");
+        let asked = retry("manifest", self.patience, || {
+            let mut request = self.authorise(self.http.get(&url));
+            if let Some(known) = known {
+                request = request.header("If-None-Match", format!("\"{known}\""));
+            }
+            answer(&url, request.call())
+        })?;
+        Ok((asked.0 != 304).then_some(asked.1))
+    }
+
+    /// The ordered generation's manifest as its signed difference from another generation of the image.
+    ///
+    /// # Errors
+    /// The server has none, or patience ended.
+    pub fn manifest_delta(&self, from: u32) -> Result<Vec<u8>, CallError> {
+        let url = self.url(&format!("manifest/delta/{from}"));
+        let asked =
+            retry("manifest", self.patience, || answer(&url, self.authorise(self.http.get(&url)).call()));
+        Ok(asked?.1)
+    }
+
+    /// Asks for an order to update this machine.
+    ///
+    /// # Errors
+    /// The server does not know this node's token, or patience ended.
+    pub fn update_order(&self, request: &UpdateRequest) -> Result<UpdateOrder, CallError> {
+        self.post("update", request)
+    }
+
+    /// Says what this machine is like after an update that it asked for itself.
+    ///
+    /// # Errors
+    /// The server does not accept it, or patience ended.
+    pub fn synced(&self, report: &SyncReport) -> Result<EventReply, CallError> {
+        self.post("synced", report)
     }
 
     /// The signed manifest of the newest generation of the image being captured, unless it is `known`.

@@ -2,7 +2,9 @@
 
 use super::facts::StartSystem;
 use super::hosts;
-use crate::clone_config::{AGENT_FILE, CONFIG_FILE, CloneConfig, NOTE_FILE, RC_LINE, UNIT_FILE, UNIT_LINK};
+use crate::clone_config::{
+    AGENT_FILE, CONFIG_FILE, CloneConfig, NOTE_FILE, RC_LINE, SI_UPDATECLIENT, UNIT_FILE, UNIT_LINK,
+};
 
 /// All that the edits depend on.
 #[derive(Debug, Clone)]
@@ -103,6 +105,7 @@ pub fn plan_identity(facts: &IdentityFacts) -> Vec<Edit> {
     edits.push(write(CONFIG_FILE, config, 0o600));
     let note = toml::to_string(&facts.config.note()).expect("a struct of texts always encodes");
     edits.push(write(NOTE_FILE, note, 0o644));
+    edits.push(link(SI_UPDATECLIENT, AGENT_FILE));
     match &facts.start {
         StartSystem::Systemd => {
             edits.push(write(UNIT_FILE, UNIT, 0o644));
@@ -185,6 +188,7 @@ pub(super) mod tests {
                 AGENT_FILE,
                 CONFIG_FILE,
                 NOTE_FILE,
+                SI_UPDATECLIENT,
                 UNIT_FILE,
                 UNIT_LINK,
             ]

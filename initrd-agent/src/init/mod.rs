@@ -3,6 +3,8 @@
 
 mod mounts;
 mod supervise;
+mod whole;
 
 pub use supervise::{WORKER_FAILED, deliver_failure, run_init};
 pub(crate) use supervise::{console_shell, restart, switch_off};
+pub(crate) use whole::initrd_fault;

@@ -11,6 +11,7 @@ mod work;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub use flush::Flusher;
 pub use reporter::Reporter;
@@ -24,6 +25,8 @@ use start::Started;
 
 /// The CA that signs the server's certificate; the server adds it to the initrd that it serves.
 pub const CA_FILE: &str = "/etc/sysclone/ca.pem";
+/// A server or a cache that gives a bad initrd is not asked for it in a tight circle, and a console can be read.
+const BEFORE_NEXT_BOOT: Duration = Duration::from_secs(10);
 /// The key that signs manifests, base64; comes with the CA.
 pub const KEY_FILE: &str = "/etc/sysclone/server.pub";
 
@@ -36,6 +39,10 @@ pub fn run(debug: bool) -> ExitCode {
     let done = start::start(began).and_then(|started| match started {
         Started::Install(enrolled) => work::install(*enrolled).map(|()| "restarting into the clone"),
         Started::Tasks(work) => tasks::carry_out(&work.0, work.1),
+        Started::Short => {
+            std::thread::sleep(BEFORE_NEXT_BOOT);
+            Ok("restarting to fetch the initrd again")
+        }
     });
     let error = match done {
         Ok(text) => {

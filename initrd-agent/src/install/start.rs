@@ -13,8 +13,9 @@ use sysclone_protocol::names::Secret;
 use super::reporter::Reporter;
 use super::steps::Steps;
 use super::{CA_FILE, KEY_FILE};
-use crate::client::{Client, Patience};
+use crate::client::{CallError, Client, Patience};
 use crate::drivers::{Modules, settle};
+use crate::init::initrd_fault;
 use crate::session::{DiskState, FILE, Session};
 use crate::{clock, disk, network, tools};
 
@@ -23,6 +24,8 @@ use crate::{clock, disk, network, tools};
 const DISKS_QUIET: Duration = Duration::from_millis(1500);
 /// A machine without any disk after this time has none.
 const DISKS_APPEAR: Duration = Duration::from_secs(60);
+/// How long a machine whose initrd is not whole tries to tell the server, before it boots again.
+const TELLS: Duration = Duration::from_secs(30);
 /// How often the list of disks is read meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -47,6 +50,8 @@ pub(super) enum Started {
     Install(Box<Enrolled>),
     /// Work from memory.
     Tasks(Box<(TaskOrder, Steps)>),
+    /// Boot again, because the initrd did not come whole.
+    Short,
 }
 
 /// Starts the machine and trades its ticket for an order.
@@ -67,9 +72,15 @@ pub(super) fn start(began: Instant) -> anyhow::Result<Started> {
             None
         }
     };
+    if let Some(fault) = initrd_fault() {
+        tell_fault(&args, &ca_pem, modules.as_ref(), &fault);
+        return Ok(Started::Short);
+    }
     let inventory = bring_up(&args, modules.as_ref())?;
     let client = Client::new(&args.server, &ca_pem, Patience::Endless)?;
-    let order = enroll(&client, &args, &inventory)?;
+    tracing::info!("asking {} for an order for {}", args.server, args.node);
+    let order = client.enroll(&request(&args, inventory.clone())).context("enrolling")?;
+    check_order(&order, &args)?;
     let now = match &order {
         Order::Install(order) => order.now,
         Order::Tasks(order) => order.now,
@@ -162,20 +173,22 @@ fn wait_for_disks(
     }
 }
 
-fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Result<Order> {
-    let request = EnrollRequest {
+fn request(args: &BootArgs, inventory: Inventory) -> EnrollRequest {
+    EnrollRequest {
         node: args.node.clone(),
         ticket: args.ticket.clone(),
         boot_mac: args.boot_mac,
-        inventory: inventory.clone(),
+        inventory,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         attempt: Some(Secret::new(uuid::Uuid::new_v4().simple().to_string())),
         can_resume: true,
         can_do_tasks: true,
-    };
-    tracing::info!("asking {} for an order for {}", args.server, args.node);
-    let order = client.enroll(&request).context("enrolling")?;
-    let node = match &order {
+        initrd_fault: None,
+    }
+}
+
+fn check_order(order: &Order, args: &BootArgs) -> anyhow::Result<()> {
+    let node = match order {
         Order::Tasks(order) => {
             tracing::info!("order: {}", order.tasks);
             &order.node
@@ -187,7 +200,30 @@ fn enroll(client: &Client, args: &BootArgs, inventory: &Inventory) -> anyhow::Re
         }
     };
     ensure!(*node == args.node, "the server's order is for {node}, this machine is {}", args.node);
-    Ok(order)
+    Ok(())
+}
+
+/// Tells the server that the initrd did not come whole, as far as what did come can do that: when it cannot, the
+/// server still sees that the machine boots again.
+fn tell_fault(args: &BootArgs, ca_pem: &str, modules: Option<&Modules>, fault: &str) {
+    tracing::error!("the initrd is not whole: {fault}");
+    let tell = || -> anyhow::Result<()> {
+        if let Some(modules) = modules {
+            settle(modules, Path::new("/sys/devices"));
+        }
+        network::start(args, modules, &System)?;
+        let client = Client::new(&args.server, ca_pem, Patience::For(TELLS))?;
+        let told =
+            EnrollRequest { initrd_fault: Some(fault.to_owned()), ..request(args, disk::inventory()?) };
+        match client.enroll(&told) {
+            // The server has written it down.
+            Err(CallError::Refused { .. }) => Ok(()),
+            other => other.map(drop).context("telling the server"),
+        }
+    };
+    if let Err(error) = tell() {
+        tracing::warn!("the server could not be told: {error:#}");
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! that only the phase before can make. An installation that was interrupted goes from the plan to the mounted file
 //! systems at once.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +22,7 @@ use crate::clone_config::CloneConfig;
 use crate::disk::{Mounted, Planned, Probed};
 use crate::identity::{apply_edits, check_image, gather, make_host_keys, plan_identity};
 use crate::initramfs::{disk_drivers, ensure_drivers};
+use crate::update;
 
 /// Where the clone's tree is mounted while it is written.
 const TARGET: &str = "/target";
@@ -195,10 +197,18 @@ fn identity(
     steps.phase(Phase::Identity, |_| {
         let facts = gather(root, &manifest.header.source, &order.hostname, config)?;
         apply_edits(root, &plan_identity(&facts))?;
+        keep_manifest(root, manifest).context("keeping the manifest on the clone")?;
         with_system_mounts(root, runner, || {
             make_host_keys(root, &manifest.header.host_key_types, &order.hostname, runner)
         })
     })
+}
+
+/// The clone's first update is told by it what the golden client changed, and what the clone.
+fn keep_manifest(root: &Path, manifest: &Manifest) -> std::io::Result<()> {
+    let state = root.join(update::DIRECTORY.trim_start_matches('/'));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state)?;
+    update::Which::Now.save(&state, manifest)
 }
 
 /// Compares the drivers of the chosen disks with the clone's initramfs.

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use sysclone_protocol::agent::BootReport;
+use sysclone_protocol::names::Secret;
 
 use crate::client::{Client, Patience};
 use crate::clone_config::{CONFIG_FILE, CloneConfig, NOTE_FILE, RC_LINE, UNIT_LINK};
 use crate::console::{Place, start_logging};
 use crate::identity::remove_file;
+use crate::update::{UpdateConfig, install_catch_up};
 
 /// Start scripts that may hold the report's line.
 const RC_LOCAL: &[&str] = &["/etc/rc.d/rc.local", "/etc/rc.local"];
@@ -56,9 +58,19 @@ fn report(file: &Path) -> anyhow::Result<()> {
     let config: CloneConfig = toml::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
     let client =
         Client::new(&config.server, &config.ca_pem, Patience::Endless)?.with_token(config.token.clone());
-    client.report(&boot_report(&config)?).with_context(|| format!("reporting to {}", config.server))?;
+    let report = boot_report(&config)?;
+    let reply = client.report(&report).with_context(|| format!("reporting to {}", config.server))?;
+    if let Some(token) = reply.node_token {
+        keep_token(&config, token).context("keeping the token for later updates")?;
+    }
     tracing::info!("reported {} of {} to {}", config.image, config.node, config.server);
     clean_up(file)
+}
+
+fn keep_token(config: &CloneConfig, token: Secret) -> std::io::Result<()> {
+    let CloneConfig { server, node, ca_pem, .. } = config.clone();
+    UpdateConfig { server, token, node, ca_pem }.save()?;
+    install_catch_up()
 }
 
 fn boot_report(config: &CloneConfig) -> anyhow::Result<BootReport> {

@@ -13,7 +13,7 @@ use super::extract::{Body, Path, Query};
 use super::permit::{Act, READING, permit, permit_changes, permit_rename};
 use super::routes::Routes;
 use super::user::Actor;
-use super::{audit, capture, events, images, metrics, power, probe, remote, secrets, tokens};
+use super::{audit, capture, events, images, metrics, power, probe, remote, secrets, tokens, update};
 use crate::app::App;
 use crate::define::{self, Inherited, apply_changes};
 use crate::deploy;
@@ -49,6 +49,12 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .post("/api/v1/run", "Runs a command on nodes; closing the answer ends it", remote::run)
         .post("/api/v1/copy", "Copies files to or from nodes", remote::copy)
         .post("/api/v1/agents", "Puts the agent on running nodes", remote::agents)
+        .post(
+            "/api/v1/update",
+            "Brings running clones up to date; closing the answer ends it",
+            update::update,
+        )
+        .get("/api/v1/synced", "What clones are like", update::synced)
         .get("/api/v1/images", "Every generation of images, oldest first", images::list)
         .post("/api/v1/images", "Tags, rolls back or removes generations", images::change)
         .post("/api/v1/images/work", "Checks, collects, exports or imports", images::work)

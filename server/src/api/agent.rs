@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -14,7 +14,7 @@ use sysclone_protocol::agent::{AgentEvent, BootReport, EnrollRequest, EventReply
 
 use super::agent_auth::Bearer;
 use super::error::ApiError;
-use super::packs;
+use super::{packs, update};
 use crate::app::App;
 use crate::deploy;
 
@@ -29,6 +29,8 @@ pub fn agent_router(app: Arc<App>) -> Router {
         .route("/agent/v1/enroll", post(enroll))
         .route("/agent/v1/event", post(event))
         .route("/agent/v1/report", post(report))
+        .route("/agent/v1/update", post(update::pull))
+        .route("/agent/v1/synced", post(update::synced_itself))
         .layer(DefaultBodyLimit::max(MAX_JSON));
     let bytes = Router::new()
         .route("/agent/v1/manifest", get(manifest).post(packs::commit))
@@ -36,6 +38,7 @@ pub fn agent_router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_MANIFEST));
     let packs = Router::new()
         .route("/agent/v1/parent", get(packs::parent))
+        .route("/agent/v1/manifest/delta/{generation}", get(update::manifest_delta))
         .route("/agent/v1/staged", get(packs::staged))
         .route("/agent/v1/packs/{hash}", put(packs::put_pack));
     Router::new()
@@ -50,7 +53,7 @@ pub fn agent_router(app: Arc<App>) -> Router {
 }
 
 /// A body that must be JSON; what is wrong with it is said in our form.
-fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+pub(super) fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
     json.map(|Json(value)| value).map_err(|error| ApiError::new(error.status(), error.body_text()))
 }
 
@@ -85,7 +88,14 @@ async fn report(
     Ok(Json(app.to_the_end(async move { deploy::boot_report(&owned, &job, report).await }).await?))
 }
 
-async fn manifest(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Response, ApiError> {
+async fn manifest(
+    State(app): State<Arc<App>>,
+    bearer: Bearer,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if let Bearer::Updating(updating) = &bearer {
+        return update::ordered_manifest(app, updating, &headers).await;
+    }
     let job = bearer.installing()?;
     if !job.state.is_running() {
         return Err(ApiError::new(StatusCode::CONFLICT, "this deployment is over"));
@@ -103,6 +113,6 @@ async fn manifest(State(app): State<Arc<App>>, bearer: Bearer) -> Result<Respons
 }
 
 /// Bytes as an answer.
-pub(super) fn octets(bytes: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/octet-stream")], Bytes::from(bytes)).into_response()
+pub(super) fn octets(bytes: impl Into<Bytes>) -> Response {
+    ([(CONTENT_TYPE, "application/octet-stream")], bytes.into()).into_response()
 }

@@ -1,4 +1,4 @@
-//! Who an agent is, by its bearer token. A token is good for one job or one capture, in one role.
+//! Who an agent is, by its bearer token. A token is good for one job, one capture or one update, in one role.
 
 use std::sync::Arc;
 
@@ -6,12 +6,14 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use sysclone_protocol::names::NodeName;
 
 use super::error::ApiError;
 use crate::app::App;
 use crate::capture::Capturing;
 use crate::db::{Job, Role};
 use crate::trust::TokenHash;
+use crate::update::{Updating, node_by_token};
 
 /// The bearer of a token.
 pub(super) enum Bearer {
@@ -21,6 +23,10 @@ pub(super) enum Bearer {
     Booted(Box<Job>),
     /// An agent that reads a golden client.
     Capturing(Arc<Capturing>),
+    /// An agent that updates a clone.
+    Updating(Arc<Updating>),
+    /// A clone that asks by itself.
+    Clone(NodeName),
 }
 
 impl Bearer {
@@ -28,7 +34,7 @@ impl Bearer {
     pub(super) fn installing(self) -> Result<Job, ApiError> {
         match self {
             Self::Installing(job) => Ok(*job),
-            Self::Booted(_) | Self::Capturing(_) => Err(other_role()),
+            Self::Booted(_) | Self::Capturing(_) | Self::Updating(_) | Self::Clone(_) => Err(other_role()),
         }
     }
 
@@ -36,7 +42,9 @@ impl Bearer {
     pub(super) fn booted(self) -> Result<Job, ApiError> {
         match self {
             Self::Booted(job) => Ok(*job),
-            Self::Installing(_) | Self::Capturing(_) => Err(other_role()),
+            Self::Installing(_) | Self::Capturing(_) | Self::Updating(_) | Self::Clone(_) => {
+                Err(other_role())
+            }
         }
     }
 
@@ -44,7 +52,25 @@ impl Bearer {
     pub(super) fn capturing(self) -> Result<Arc<Capturing>, ApiError> {
         match self {
             Self::Capturing(capturing) => Ok(capturing),
-            Self::Installing(_) | Self::Booted(_) => Err(other_role()),
+            Self::Installing(_) | Self::Booted(_) | Self::Updating(_) | Self::Clone(_) => Err(other_role()),
+        }
+    }
+
+    /// The update of an updating agent.
+    pub(super) fn updating(self) -> Result<Arc<Updating>, ApiError> {
+        match self {
+            Self::Updating(updating) => Ok(updating),
+            Self::Installing(_) | Self::Booted(_) | Self::Capturing(_) | Self::Clone(_) => Err(other_role()),
+        }
+    }
+
+    /// The clone that asks by itself.
+    pub(super) fn node(self) -> Result<NodeName, ApiError> {
+        match self {
+            Self::Clone(node) => Ok(node),
+            Self::Installing(_) | Self::Booted(_) | Self::Capturing(_) | Self::Updating(_) => {
+                Err(other_role())
+            }
         }
     }
 }
@@ -64,12 +90,15 @@ impl FromRequestParts<Arc<App>> for Bearer {
         if let Some(capturing) = app.captures.by_token(&token) {
             return Ok(Self::Capturing(capturing));
         }
-        match app.db.job_by_token(&token).await? {
-            Some((job, Role::Install)) => Ok(Self::Installing(Box::new(job))),
-            Some((job, Role::Report)) => Ok(Self::Booted(Box::new(job))),
-            None => {
-                Err(refuse("this token is not valid, or not any more: its deployment or capture is over"))
-            }
+        if let Some(updating) = app.updates.by_token(&token) {
+            return Ok(Self::Updating(updating));
         }
+        match app.db.job_by_token(&token).await? {
+            Some((job, Role::Install)) => return Ok(Self::Installing(Box::new(job))),
+            Some((job, Role::Report)) => return Ok(Self::Booted(Box::new(job))),
+            None => {}
+        }
+        let over = "this token is not valid, or not any more: its deployment, capture or update is over";
+        node_by_token(app, &token).await?.map(Self::Clone).ok_or_else(|| refuse(over))
     }
 }

@@ -8,6 +8,7 @@ use sysclone_protocol::agent::ErrorReply;
 
 use crate::db::DbError;
 use crate::deploy::DeployError;
+use crate::update::UpdateError;
 
 /// What a call answers when it is not done.
 #[derive(Debug)]
@@ -49,6 +50,19 @@ impl From<DeployError> for ApiError {
             DeployError::Illegal(_) => StatusCode::CONFLICT,
             DeployError::Gone => StatusCode::UNAUTHORIZED,
             DeployError::Key(_) | DeployError::Attribute(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, chain(error))
+    }
+}
+
+impl From<UpdateError> for ApiError {
+    fn from(error: UpdateError) -> Self {
+        let status = match &error {
+            UpdateError::Said(_) | UpdateError::Agent { .. } => StatusCode::FORBIDDEN,
+            UpdateError::Db(_) | UpdateError::BrokenOff => StatusCode::SERVICE_UNAVAILABLE,
+            UpdateError::Key(_) | UpdateError::Ssh(_) | UpdateError::Place(_) | UpdateError::Lost(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self::new(status, chain(error))
     }

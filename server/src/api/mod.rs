@@ -21,6 +21,7 @@ mod routes;
 mod secrets;
 mod stream;
 mod tokens;
+mod update;
 mod user;
 
 pub use admin::admin_router;

@@ -103,6 +103,7 @@ fn power_act(task: Task, nodes: &[String]) -> Act<'_> {
     let verbs: &[&str] = match task {
         Task::Power(_) => &["rpower"],
         Task::Boot(_) => &["rsetboot"],
+        Task::Netboot => &["rnetboot"],
     };
     let words = task.to_string();
     let parameters = words.split_once(' ').map_or(words.as_str(), |(_, rest)| rest);

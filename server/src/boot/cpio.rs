@@ -1,4 +1,4 @@
-//! A minimal newc cpio archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst), appended to the
+//! A minimal newc cpio archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst), put before the
 //! generic initrd so that it trusts this server. The kernel unpacks all archives of an initrd one after the other.
 
 /// A file to put into the archive; directories above it are made.
@@ -52,8 +52,8 @@ fn record(out: &mut Vec<u8>, inode: u32, mode: u32, (name, bytes): (&str, &[u8])
     pad(out);
 }
 
-/// Names and contents end on four-byte borders; so must whatever stands before an archive in an initrd.
-pub(super) fn pad(out: &mut Vec<u8>) {
+/// Names and contents end on four-byte borders; so must whatever stands before another in an initrd.
+fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 

@@ -5,7 +5,9 @@ use sysclone_protocol::cmdline::BootArgs;
 use sysclone_protocol::names::{Mac, Secret};
 
 use crate::app::App;
+use crate::db::{Attributes, DbError, Job, Work};
 use crate::define::{Node, Snapshot};
+use crate::wire::ObjectType;
 
 /// What starts the agent on an armed node.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Ticketed {
     pub boot_mac: Option<Mac>,
     /// Who asks: GRUB unpacks a kernel itself.
     pub loader: Loader,
+    /// Where its kernel and initrd are in the boot name space.
+    pub folder: String,
     /// What it does, for whoever reads the configuration or the loader's menu.
     pub headline: String,
 }
@@ -34,16 +38,16 @@ pub fn boot_entry(
         return Ok(Entry { headline: Headline::new("boot"), action: Action::Local });
     };
     let name = node.name.as_str();
-    let attributes = snapshot.attributes(name).cloned().unwrap_or_default();
-    let arch = attributes.get("arch").map_or("x86_64", String::as_str);
+    let arch = arch(snapshot, name);
+    let folder = &ticketed.folder;
     let listen = &app.config.listen;
-    let args = arguments(app, snapshot, node, (arch, ticketed));
+    let args = arguments(app, snapshot, node, (&arch, ticketed));
     Ok(Entry {
         headline: Headline::new(&ticketed.headline),
         action: Action::Install(Install {
             http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
-            kernel: kernel_name(app, arch, ticketed.loader).parse()?,
-            initrd: format!("{arch}/initrd.img").parse()?,
+            kernel: kernel_name(app, folder, ticketed.loader).parse()?,
+            initrd: format!("{folder}/initrd.img").parse()?,
             args: args.parse()?,
         }),
     })
@@ -53,12 +57,51 @@ pub fn boot_entry(
 /// seconds: the ticket is still good, and the server hears that it begins again.
 const PANIC: &str = "panic=30";
 
-fn kernel_name(app: &App, arch: &str, loader: Loader) -> String {
-    let packed = format!("{arch}/kernel.gz");
-    if loader == Loader::Grub2 && app.boot_files.get(&packed).is_some() {
+/// Where the kernel is that a node is booted with: that of its image when the image's `bootkernel` says so, else ours.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn boot_folder(app: &App, snapshot: &Snapshot, job: &Job) -> Result<String, DbError> {
+    let name = job.node.as_str();
+    let provmethod = || snapshot.attributes(name)?.get("provmethod").cloned();
+    // What works from memory runs on the same machine, for which the same kernel is the right one.
+    let image = match &job.work {
+        Work::Install(image) => Some(image.name.to_string()),
+        Work::Tasks(_) => provmethod(),
+    };
+    if let Some(image) = image {
+        let image = image.split('@').next().unwrap_or_default().to_owned();
+        let mut objects = app.db.objects(ObjectType::Osimage, Some(std::slice::from_ref(&image))).await?;
+        let folder = image_folder(&image);
+        let golden = objects.remove(&image).is_some_and(|attributes| is_golden(&attributes));
+        if golden && app.boot_files.now().has_kernel(&folder) {
+            return Ok(folder);
+        }
+    }
+    Ok(arch(snapshot, name))
+}
+
+/// Whether an osimage's machines boot with its own kernel.
+pub(crate) fn is_golden(attributes: &Attributes) -> bool {
+    attributes.get("bootkernel").is_some_and(|value| value == "golden")
+}
+
+/// Where `sysclone image boot-files` puts what it makes of an image.
+pub(crate) fn image_folder(image: &str) -> String {
+    format!("image/{image}")
+}
+
+fn arch(snapshot: &Snapshot, node: &str) -> String {
+    let attributes = snapshot.attributes(node);
+    attributes.and_then(|attributes| attributes.get("arch").cloned()).unwrap_or_else(|| "x86_64".to_owned())
+}
+
+fn kernel_name(app: &App, folder: &str, loader: Loader) -> String {
+    let packed = format!("{folder}/kernel.gz");
+    if loader == Loader::Grub2 && app.boot_files.now().get(&packed).is_some() {
         packed
     } else {
-        format!("{arch}/kernel")
+        format!("{folder}/kernel")
     }
 }
 

@@ -80,6 +80,8 @@ pub struct BootFile {
 #[derive(Debug, Default)]
 pub struct BootFiles {
     files: HashMap<String, BootFile>,
+    /// Where they are below the boot directory.
+    listed: Vec<String>,
 }
 
 impl BootFiles {
@@ -98,20 +100,21 @@ impl BootFiles {
         let listed: Index =
             serde_json::from_slice(&text).map_err(|source| BootFilesError::Index { path: index, source })?;
         let trust = trust_segment(keys);
-        let mut files = HashMap::new();
+        let mut all = Self::default();
         for Listed { file, blake3 } in listed.files {
             let Some(name) = served_name(&file)? else { continue };
-            let mut bytes = read_checked(directory, &file, &blake3)?;
-            let hash = if name.ends_with("/initrd.img") {
-                cpio::pad(&mut bytes);
-                bytes.extend_from_slice(&trust);
-                blake3::hash(&bytes).to_hex().to_string()
+            let bytes = read_checked(directory, &file, &blake3)?;
+            let served = if name.ends_with("/initrd.img") {
+                // First, so that an agent whose initrd was cut short can still tell this server.
+                let bytes = [&trust[..], &bytes].concat();
+                BootFile { hash: blake3::hash(&bytes).to_hex().to_string(), bytes: bytes.into() }
             } else {
-                blake3
+                BootFile { bytes: bytes.into(), hash: blake3 }
             };
-            files.insert(name, BootFile { bytes: bytes.into(), hash });
+            all.files.insert(name, served);
+            all.listed.push(file);
         }
-        Ok(Self { files })
+        Ok(all)
     }
 
     /// A file by its name in the boot name space. Leading slashes are ignored, because firmware differs in them.
@@ -120,10 +123,16 @@ impl BootFiles {
         self.files.get(name.trim_start_matches('/'))
     }
 
-    /// Whether machines of this architecture can be booted.
+    /// Whether there is a kernel with its initrd in this folder: that of an architecture, or of an image.
     #[must_use]
-    pub fn has_arch(&self, arch: &str) -> bool {
-        ["kernel", "initrd.img"].iter().all(|file| self.files.contains_key(&format!("{arch}/{file}")))
+    pub fn has_kernel(&self, folder: &str) -> bool {
+        ["kernel", "initrd.img"].iter().all(|file| self.files.contains_key(&format!("{folder}/{file}")))
+    }
+
+    /// The list and every file that was read.
+    pub(super) fn paths(&self, directory: &Path) -> Vec<PathBuf> {
+        let names = std::iter::once(INDEX).chain(self.listed.iter().map(String::as_str));
+        names.map(|name| directory.join(name)).collect()
     }
 
     /// Whether the same files would be served.
@@ -172,10 +181,10 @@ fn trust_segment(keys: &Keys) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    pub(in crate::boot) fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let mut listed = Vec::new();
         for (name, bytes) in files {
@@ -190,7 +199,7 @@ mod tests {
         dir
     }
 
-    fn keys() -> (tempfile::TempDir, Keys) {
+    pub(in crate::boot) fn keys() -> (tempfile::TempDir, Keys) {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::load_or_create(&dir.path().join("keys")).unwrap();
         (dir, keys)
@@ -215,9 +224,10 @@ mod tests {
             assert!(files.get(none).is_none(), "{none}");
         }
         let initrd = files.get("x86_64/initrd.img").unwrap();
-        assert_eq!(&initrd.bytes[..14], b"12345\0\0\x00070701");
+        assert!(initrd.bytes.starts_with(b"070701") && initrd.bytes.ends_with(b"\0\x0012345"));
+        assert_eq!((initrd.bytes.len() - 5) % 4, 0, "an archive ends on a four-byte border");
         assert_eq!(initrd.hash, blake3::hash(&initrd.bytes).to_hex().as_str());
-        assert!(files.has_arch("x86_64") && !files.has_arch("ppc64le"));
+        assert!(files.has_kernel("x86_64") && !files.has_kernel("ppc64le"));
     }
 
     #[test]

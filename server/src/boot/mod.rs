@@ -5,7 +5,10 @@ mod cpio;
 mod entry;
 mod files;
 mod serve;
+mod service;
 
 pub use entry::{Ticketed, boot_entry};
+pub(crate) use entry::{image_folder, is_golden};
 pub use files::{BootFile, BootFiles, BootFilesError};
 pub use serve::{Asker, BootNames, Found};
+pub use service::BootService;

@@ -12,7 +12,7 @@ use sysclone_bootloaders::netboot::{ClientKey, ConfigRequest, Loader, recognise,
 use sysclone_protocol::names::Mac;
 use tftp_server::{Files, Opening};
 
-use super::entry::{Ticketed, boot_entry};
+use super::entry::{Ticketed, boot_entry, boot_folder};
 use super::files::BootFile;
 use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
@@ -58,7 +58,7 @@ impl BootNames {
         if name == OPEN_FIRMWARE && asker.boots && !self.is_to_boot(asker.peer).await? {
             return Ok(None);
         }
-        if let Some(file) = self.0.boot_files.get(name) {
+        if let Some(file) = self.0.boot_files.now().get(name) {
             return Ok(Some(Found::File(file.clone())));
         }
         let Some(request) = recognise(name) else { return Ok(None) };
@@ -106,7 +106,14 @@ impl BootNames {
                 let ticket = app.keys.ticket.ticket(&job.id, &job.nonce);
                 let attributes = snapshot.attributes(node.name.as_str()).cloned().unwrap_or_default();
                 let headline = armed_word(&job.work, &attributes);
-                Some(Ticketed { ticket, boot_mac: request_mac(request), loader: request.loader, headline })
+                let folder = boot_folder(app, snapshot, job).await?;
+                Some(Ticketed {
+                    ticket,
+                    boot_mac: request_mac(request),
+                    loader: request.loader,
+                    folder,
+                    headline,
+                })
             }
             Some(_) | None => None,
         };

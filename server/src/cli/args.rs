@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::client::DEFAULT_SOCKET;
-use super::{audit, complete, image, manual, power, probe, remote, rinstall, rnetboot, tables, token};
+use super::{
+    audit, complete, image, manual, power, probe, remote, rinstall, rnetboot, tables, token, update,
+};
 
 /// What `-v` prints after the verb, with xCAT's word for it.
 const VERSION: &str = concat!("Version ", env!("CARGO_PKG_VERSION"));
@@ -102,8 +104,11 @@ pub(super) enum Verb {
     #[command(version = VERSION, disable_version_flag = true, after_help = remote::XDCP_EXAMPLES)]
     Xdcp(remote::Xdcp),
     /// Bring running machines up to date
-    #[command(version = VERSION, disable_version_flag = true, after_help = remote::UPDATENODE_EXAMPLES)]
-    Updatenode(remote::Updatenode),
+    #[command(version = VERSION, disable_version_flag = true, after_help = update::UPDATENODE_EXAMPLES)]
+    Updatenode(update::Updatenode),
+    /// List what on clones is not as in their image
+    #[command(version = VERSION, disable_version_flag = true, after_help = update::VERIFY_EXAMPLES)]
+    Verify(update::Verify),
     /// Check the server's side before a deployment, and say what to do
     #[command(version = VERSION, disable_version_flag = true, after_help = probe::EXAMPLES)]
     Probe(probe::Probe),
@@ -324,6 +329,9 @@ pub(super) struct Imgcapture {
 pub(super) struct Nodestat {
     /// Nodes
     pub(super) noderange: String,
+    /// Which generation clones have, and how many paths were found to differ from it
+    #[arg(long)]
+    pub(super) drift: bool,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -434,7 +442,8 @@ the osimage's attribute excludes (as rsync --exclude takes them, separated by co
 const NODESTAT_EXAMPLES: &str = "\
 Examples:
   nodestat all
-  nodestat rack1 --json";
+  nodestat rack1 --json
+  nodestat rack1 --drift                what the last updates and verifications found";
 
 const EVENTS_EXAMPLES: &str = "\
 Examples:

@@ -19,8 +19,9 @@ use tokio::net::UnixStream;
 /// Where the daemon listens unless its configuration says otherwise.
 pub(super) const DEFAULT_SOCKET: &str = "/run/sysclone/api.sock";
 
-/// Longest line of a streamed answer, in bytes. Lines are small documents; a peer that sends more is not the daemon.
-const MAX_LINE_BYTES: usize = 1 << 20;
+/// Longest line of a streamed answer, in bytes. Most are small, the plan of an update may have a line for every path of
+/// a system; a peer that sends more is not the daemon.
+const MAX_LINE_BYTES: usize = 256 << 20;
 
 /// A way to the daemon. Every call uses a connection of its own.
 #[derive(Debug, Clone)]
@@ -155,6 +156,8 @@ fn unreachable(socket: &Path, error: &io::Error) -> Unreachable {
 pub(super) struct Lines<T> {
     body: Incoming,
     buffer: BytesMut,
+    /// Bytes of the buffer that have no line end.
+    searched: usize,
     read: std::marker::PhantomData<T>,
 }
 
@@ -166,19 +169,22 @@ impl<T> fmt::Debug for Lines<T> {
 
 impl<T: DeserializeOwned> Lines<T> {
     fn new(reply: Response<Incoming>) -> Self {
-        Self { body: reply.into_body(), buffer: BytesMut::new(), read: std::marker::PhantomData }
+        Self { body: reply.into_body(), buffer: BytesMut::new(), searched: 0, read: std::marker::PhantomData }
     }
 
     /// The next document; none when the stream has ended. May be dropped between two bytes without losing any.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<T>> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
-                let line = self.buffer.split_to(end + 1);
+            let rest = &self.buffer[self.searched..];
+            if let Some(end) = rest.iter().position(|b| *b == b'\n') {
+                let line = self.buffer.split_to(self.searched + end + 1);
+                self.searched = 0;
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
                 return serde_json::from_slice(&line).map(Some).context("understanding the daemon's answer");
             }
+            self.searched = self.buffer.len();
             if self.buffer.len() > MAX_LINE_BYTES {
                 bail!("the daemon's answer has a line of more than {MAX_LINE_BYTES} bytes");
             }

@@ -38,15 +38,19 @@ impl Meter {
         Self { step: if terminal { TERMINAL_STEP } else { LOG_STEP }, shown: None, first: None }
     }
 
+    /// Whether it is time to show something, which is shown then.
+    pub(super) fn is_due(&mut self, now: Duration) -> bool {
+        let due = now >= self.shown.map_or(QUIET, |shown| shown + self.step);
+        if due {
+            self.shown = Some(now);
+        }
+        due
+    }
+
     /// A sample taken `now`, counted from the start; the text to show, when it is time to show one.
     pub(super) fn take(&mut self, now: Duration, sample: Sample) -> Option<String> {
         let first = *self.first.get_or_insert((now, sample.bytes));
-        let due = self.shown.map_or(QUIET, |shown| shown + self.step);
-        if now < due {
-            return None;
-        }
-        self.shown = Some(now);
-        Some(text(sample, rate(first, now, sample.bytes)))
+        self.is_due(now).then(|| text(sample, rate(first, now, sample.bytes)))
     }
 }
 

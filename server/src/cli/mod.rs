@@ -31,6 +31,7 @@ mod tables;
 mod targets;
 mod templates;
 mod token;
+mod update;
 mod watch;
 mod words;
 
@@ -101,7 +102,8 @@ async fn verb_done(verb: Verb, console: &mut Console) -> anyhow::Result<Exit> {
         Verb::Rnetboot(args) => rnetboot::run(&args, console).await,
         Verb::Xdsh(args) => remote::xdsh(&args, console).await,
         Verb::Xdcp(args) => remote::xdcp(&args, console).await,
-        Verb::Updatenode(args) => remote::updatenode(&args, console).await,
+        Verb::Updatenode(args) => update::updatenode(&args, console).await,
+        Verb::Verify(args) => update::verify(&args, console).await,
         Verb::Probe(args) => probe::run(&args, console).await,
         Verb::Events(args) => events::run(&args, console).await,
         Verb::Audit(args) => audit::run(&args, console).await,

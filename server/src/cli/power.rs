@@ -163,7 +163,9 @@ fn show(answer: &NodeAnswer, view: View, console: &mut Console) -> anyhow::Resul
     let NodeAnswer { name, step, result } = answer;
     match (result, step.as_deref()) {
         (Ok(_), Some(step)) if view.hidden.contains(&step) => Ok(()),
-        (Ok(text), Some("rpower")) => console.line(&format!("{name}: {}", view.success.unwrap_or(text))),
+        (Ok(text), Some("rpower" | "rnetboot")) => {
+            console.line(&format!("{name}: {}", view.success.unwrap_or(text)))
+        }
         (Err(error), Some("rnetboot")) => console.node_error(name, error),
         (Ok(text), _) => console.line(&format!("{name}: {text}")),
         (Err(error), None) => console.node_error(name, error),

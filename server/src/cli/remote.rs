@@ -1,4 +1,4 @@
-//! xdsh, xdcp and updatenode.
+//! xdsh and xdcp.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::client::Client;
 use super::console::{Console, Exit, Usage};
 use super::power::{View, follow, followed};
 use super::targets;
-use crate::wire::remote::{AgentsRequest, CopyRequest, Files, RunLine, RunRequest, Said, Stream};
+use crate::wire::remote::{CopyRequest, Files, RunLine, RunRequest, Said, Stream};
 
 #[derive(Debug, Args)]
 pub(super) struct Xdsh {
@@ -70,20 +70,6 @@ pub(super) struct Xdcp {
     /// What is copied, then where to
     #[arg(required = true, num_args = 2.., value_name = "PATH")]
     paths: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Updatenode {
-    /// Nodes
-    noderange: String,
-    /// Software maintenance: puts the agent on golden clients, or renews it
-    #[arg(short = 'S', long = "sw", required = true)]
-    software: bool,
-    /// Nodes at a time [default: 64]
-    #[arg(short, long, value_name = "NUMBER")]
-    fanout: Option<u16>,
-    #[command(flatten)]
-    common: Common,
 }
 
 /// Runs a command on nodes.
@@ -180,20 +166,6 @@ pub(super) async fn xdcp(args: &Xdcp, console: &mut Console) -> anyhow::Result<E
     Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
 }
 
-/// Puts the agent on golden clients.
-pub(super) async fn updatenode(args: &Updatenode, console: &mut Console) -> anyhow::Result<Exit> {
-    let client = Client::new(&args.common.socket);
-    let (nodes, missed) = targets::known(&client, &args.noderange, console).await?;
-    if nodes.is_empty() {
-        return Ok(Exit::Failed);
-    }
-    let total = nodes.len();
-    let request = AgentsRequest { nodes, fanout: args.fanout };
-    let view = View { json: args.common.json, quiet: false, hidden: &[], success: None };
-    let exit = followed(follow(&client, ("/api/v1/agents", &request, total), view, console)).await?;
-    Ok(if missed && exit == Exit::Done { Exit::Failed } else { exit })
-}
-
 pub(super) const XDSH_EXAMPLES: &str = "\
 Examples:
   xdsh rack1 uname -r
@@ -208,8 +180,3 @@ Examples:
   xdcp all -R -p /srv/tools /opt
   xdcp rack1 -P /var/log/dpkg.log /tmp/logs    as /tmp/logs/<node>/dpkg.log
 Exit status: 0 all copied, 1 a node failed, 2 wrong usage.";
-
-pub(super) const UPDATENODE_EXAMPLES: &str = "\
-Examples:
-  updatenode golden -S                  the agent is there, of this server's version
-Exit status: 0 all done, 1 a node failed, 2 wrong usage.";

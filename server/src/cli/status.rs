@@ -7,11 +7,23 @@ use super::client::Client;
 use super::console::{Console, Exit};
 use super::targets;
 use crate::wire::NodeStatus;
+use crate::wire::update::NodeSync;
 
 /// Shows where nodes stand.
 pub(super) async fn run(args: &Nodestat, console: &mut Console) -> anyhow::Result<Exit> {
     let client = Client::new(&args.common.socket);
     let (nodes, missed) = targets::known(&client, &args.noderange, console).await?;
+    if args.drift {
+        let found = synced(&client, &nodes).await?;
+        if args.common.json {
+            console.json(&found)?;
+        } else {
+            for sync in &found {
+                console.line(&format!("{}: {}", sync.node, drifted(sync)))?;
+            }
+        }
+        return Ok(Exit::failed_if(missed));
+    }
     let found = of(&client, &nodes).await?;
     if args.common.json {
         console.json(&found)?;
@@ -31,6 +43,38 @@ pub(super) async fn of(client: &Client, nodes: &[String]) -> anyhow::Result<Vec<
     }
     found.sort_by(|a, b| a.node.cmp(&b.node));
     Ok(found)
+}
+
+async fn synced(client: &Client, nodes: &[String]) -> anyhow::Result<Vec<NodeSync>> {
+    let mut found: Vec<NodeSync> = Vec::with_capacity(nodes.len());
+    for batch in targets::batches(nodes) {
+        found.extend(client.get::<Vec<NodeSync>>(&format!("/api/v1/synced?nodes={batch}")).await?);
+    }
+    found.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(found)
+}
+
+/// `demo@3 since 2026-01-02T03:04:05Z, 4 paths differ (2026-01-03T03:04:05Z), demo@4 is newer`.
+fn drifted(sync: &NodeSync) -> String {
+    let Some(image) = &sync.image else { return "no clone".to_owned() };
+    let mut text = image.clone();
+    if let Some(at) = &sync.synced_at {
+        text += &format!(" since {at}");
+    }
+    text += &match sync.drift {
+        None => ", not verified".to_owned(),
+        Some(drift) => {
+            let at = sync.drift_at.as_deref().unwrap_or("unknown time");
+            format!(", {drift} {} ({at})", if drift == 1 { "path differs" } else { "paths differ" })
+        }
+    };
+    if let Some(newest) = &sync.newest {
+        text += &format!(", the newest is {newest}");
+    }
+    if !sync.reboot.is_empty() {
+        text += &format!(", to be restarted: {}", sync.reboot.join(", "));
+    }
+    text
 }
 
 /// A state in words: `installing demo@3: pull 42 %`, `failed demo@3 in pull: disk error`.
@@ -114,6 +158,30 @@ pub(super) mod tests {
         let reason = Some("disk sda: I/O error".to_owned());
         let failed = NodeStatus { reason, ..node("n1", "failed", Some(Phase::Pull)) };
         assert_eq!(said(&failed), "failed demo@3 in pull: disk sda: I/O error");
+    }
+
+    #[test]
+    fn how_far_a_clone_is_from_its_image_is_said_in_one_line() {
+        let none = NodeSync {
+            node: "n1".into(),
+            image: None,
+            newest: None,
+            synced_at: None,
+            drift: None,
+            drift_at: None,
+            reboot: vec![],
+        };
+        assert_eq!(drifted(&none), "no clone");
+        let installed = NodeSync { image: Some("demo@3".into()), newest: Some("demo@4".into()), ..none };
+        assert_eq!(drifted(&installed), "demo@3, not verified, the newest is demo@4");
+        let at = || Some("2026-01-02T03:04:05Z".to_owned());
+        let reboot = vec!["kernel".to_owned()];
+        let synced =
+            NodeSync { newest: None, synced_at: at(), drift: Some(1), drift_at: at(), reboot, ..installed };
+        assert_eq!(
+            drifted(&synced),
+            "demo@3 since 2026-01-02T03:04:05Z, 1 path differs (2026-01-02T03:04:05Z), to be restarted: kernel"
+        );
     }
 
     #[test]

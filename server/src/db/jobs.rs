@@ -142,6 +142,16 @@ impl Db {
         Ok(job.and_then(|job| job.work.image().cloned()))
     }
 
+    /// The deployment whose installation of a node began last.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn installed_by(&self, node: &str) -> Result<Option<String>, DbError> {
+        let sql = "SELECT id FROM job WHERE node = ? AND image IS NOT NULL AND consumed_at IS NOT NULL \
+                   ORDER BY seq DESC LIMIT 1";
+        Ok(sqlx::query_scalar(sql).bind(node).fetch_optional(&self.pool).await?)
+    }
+
     /// Nodes that `nodeset offline` took off the network boot.
     ///
     /// # Errors
@@ -304,6 +314,7 @@ impl Tx<'_> {
     /// The database cannot be written.
     pub async fn forget_jobs(&mut self, node: &str) -> Result<(), DbError> {
         sqlx::query("DELETE FROM job WHERE node = ?").bind(node).execute(&mut *self.tx).await?;
+        self.forget_synced(node).await?;
         self.set_offline(&[node.to_owned()], false).await
     }
 
@@ -314,11 +325,15 @@ impl Tx<'_> {
     pub async fn rename_in_jobs(&mut self, from: &str, to: &str) -> Result<(), DbError> {
         // What an earlier node of the new name has left would be in the way.
         self.forget_jobs(to).await?;
-        for sql in
-            ["UPDATE job SET node = ?2 WHERE node = ?1", "UPDATE offline SET node = ?2 WHERE node = ?1"]
-        {
+        for sql in [
+            "UPDATE job SET node = ?2 WHERE node = ?1",
+            "UPDATE offline SET node = ?2 WHERE node = ?1",
+            "UPDATE synced SET node = ?2 WHERE node = ?1",
+        ] {
             sqlx::query(sql).bind(from).bind(to).execute(&mut *self.tx).await?;
         }
+        // Its clone asks by the name that it knows.
+        sqlx::query("DELETE FROM node_token WHERE node = ?").bind(from).execute(&mut *self.tx).await?;
         Ok(())
     }
 
@@ -371,10 +386,10 @@ pub(super) fn wrong(what: &'static str, value: &str) -> DbError {
     DbError::Row { what, value: value.to_owned() }
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> String {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("values with text keys always encode")
 }
 
-fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, DbError> {
+pub(super) fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, DbError> {
     serde_json::from_str(text).map_err(|_| wrong(what, text))
 }

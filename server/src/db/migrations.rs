@@ -13,6 +13,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "token", include_str!("../../migrations/0004_token.sql")),
     (5, "task", include_str!("../../migrations/0005_task.sql")),
     (6, "members", include_str!("../../migrations/0006_members.sql")),
+    (7, "synced", include_str!("../../migrations/0007_synced.sql")),
+    (8, "node_token", include_str!("../../migrations/0008_node_token.sql")),
 ];
 
 #[derive(Debug)]

@@ -7,8 +7,10 @@ mod audit;
 mod events;
 mod jobs;
 mod migrations;
+mod node_tokens;
 mod objects;
 mod sealing;
+mod synced;
 mod tokens;
 mod work;
 
@@ -26,6 +28,7 @@ pub use audit::{AuditFilter, NewAudit};
 pub use events::NewEvent;
 pub use jobs::{Job, NewJob, Role, RulesByLabel};
 pub use objects::Attributes;
+pub use synced::{Found, Synced};
 pub use work::Work;
 
 /// How long a statement waits for another process that holds the database (a backup, an administrator's sqlite3).

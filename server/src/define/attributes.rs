@@ -11,6 +11,7 @@ use super::node::{parse_macs, parse_netboot};
 use crate::noderange::{RangeError, Select};
 use crate::policy::check_rule_attribute;
 use crate::trust::{MASK, is_secret};
+use crate::update::{ATTRIBUTE as RULES, check_rules};
 use crate::wire::ObjectType;
 
 /// Longest attribute name and value, in bytes.
@@ -98,6 +99,9 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
         Some("control characters are not allowed".to_owned())
     } else {
         match kind {
+            ObjectType::Node | ObjectType::Group | ObjectType::Osimage if attr == RULES => {
+                check_rules(value).err()
+            }
             ObjectType::Node => node_problem(attr, value),
             ObjectType::Network => network_problem(attr, value),
             ObjectType::Group if attr == "wherevals" => {
@@ -105,6 +109,10 @@ pub(super) fn check_attribute(kind: ObjectType, attr: &str, value: &str) -> Resu
             }
             ObjectType::Policy => check_rule_attribute(attr, value),
             ObjectType::Osimage if attr == "keep" => crate::images::parse_keep(value).err(),
+            ObjectType::Osimage if attr == "bootkernel" => {
+                let good = matches!(value, "own" | "golden");
+                (!good).then(|| "own or golden is expected".to_owned())
+            }
             ObjectType::Site => network_problem(attr, value).or_else(|| site_problem(attr, value)),
             _ => None,
         }
@@ -119,7 +127,7 @@ fn node_problem(attr: &str, value: &str) -> Option<String> {
         "ip" => must(is_host(value), "the IPv4 address of one machine"),
         "netboot" => must(parse_netboot(value).is_some(), "auto, xnba, pxe, grub2, petitboot or yaboot"),
         "installdisk" => parse_disk_rules(value).err().map(|error| error.to_string()),
-        "installshell" => must(parse_yes(value).is_some(), "yes or no"),
+        "installshell" | "updatepull" => must(parse_yes(value).is_some(), "yes or no"),
         "serialport" => must(value.parse::<u8>().is_ok(), "a port number from 0"),
         "serialspeed" => must(value.parse::<u32>().is_ok(), "a number of bits per second"),
         "arch" => must(matches!(value, "x86_64" | "ppc64le" | "ppc64"), "x86_64, ppc64le or ppc64"),
@@ -191,6 +199,8 @@ mod tests {
             (ObjectType::Node, "status", "booted", false),
             (ObjectType::Node, "mac", "", true),
             (ObjectType::Osimage, "status", "x", true),
+            (ObjectType::Osimage, "bootkernel", "golden", true),
+            (ObjectType::Osimage, "bootkernel", "6.1", false),
             (ObjectType::Network, "mask", "255.0.255.0", false),
             (ObjectType::Network, "gateway", "<xcatmaster>", true),
             (ObjectType::Network, "dhcpmode", "proxy", true),

@@ -9,7 +9,7 @@ use crate::wire::Objects;
 
 /// What a group says of itself, not of its nodes; and what is no value to be computed, be it a node's or a group's.
 pub(super) const OWN: &[&str] =
-    &["groups", "grouptype", "membergroups", "members", "usercomment", "wherevals"];
+    &["groups", "grouptype", "membergroups", "members", "updateexcludes", "usercomment", "wherevals"];
 
 /// An attribute as a group has it.
 #[derive(Debug, Clone)]

@@ -47,6 +47,8 @@ pub struct Node {
     pub disk_rules: Vec<DiskRule>,
     /// Whether a failed installation may leave a shell on the console.
     pub allow_shell: bool,
+    /// Whether its clone may update itself.
+    pub update_pull: bool,
     /// Words added to its kernel command line.
     pub kernel_args: String,
 }
@@ -79,6 +81,9 @@ impl Node {
             allow_shell: get("installshell")
                 .map_or(Some(false), parse_yes)
                 .ok_or_else(|| wrong("installshell", "yes or no is expected".into()))?,
+            update_pull: get("updatepull")
+                .map_or(Some(false), parse_yes)
+                .ok_or_else(|| wrong("updatepull", "yes or no is expected".into()))?,
             kernel_args: get("addkcmdline").unwrap_or_default().to_owned(),
         })
     }

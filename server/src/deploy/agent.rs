@@ -8,12 +8,13 @@ use crate::app::App;
 use crate::db::{Job, NewEvent};
 use crate::remote::remember_host_keys;
 use crate::state::{Input, State, phase_word};
+use crate::update::give_token;
 
 /// Longest text of an agent that is kept, in bytes; a plan for many disks is a few KiB.
 const MAX_TEXT: usize = 16 << 10;
 
 /// Text from an agent, fit to be shown: no control characters but line ends, not without end.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c });
     let mut size = 0;
     clean
@@ -34,7 +35,7 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
     // An agent whose deployment was taken back learns it from the next thing it says; its own failure is old news.
     // So does one whose machine has booted again meanwhile: another one will go on.
     if matches!(job.state, State::Failed { .. } | State::Resuming(_) | State::Withdrawn) {
-        return Ok(EventReply { abort: true });
+        return Ok(EventReply { abort: true, ..EventReply::default() });
     }
     app.progress.heard(&job.id);
     let (input, note) = match event.kind {
@@ -73,7 +74,8 @@ pub async fn agent_event(app: &App, job: &Job, event: AgentEvent) -> Result<Even
     };
     let moved = advance(app, &job.id, &input, ("agent", &note)).await?;
     let withdrawn = matches!(moved.state, State::Failed { .. } | State::Withdrawn);
-    Ok(EventReply { abort: withdrawn && !matches!(input, Input::AgentFailed { .. }) })
+    let abort = withdrawn && !matches!(input, Input::AgentFailed { .. });
+    Ok(EventReply { abort, ..EventReply::default() })
 }
 
 /// Not worth failing an installation for: the next capture from this node would complain of a changed key.
@@ -121,5 +123,9 @@ pub async fn boot_report(app: &App, job: &Job, report: BootReport) -> Result<Eve
         note = format!("{note}, disk {}", shown(disk));
     }
     advance(app, &job.id, &Input::BootReported, ("agent", &note)).await?;
-    Ok(EventReply::default())
+    let mut tx = app.db.write().await?;
+    tx.put_first_boot(&job.node, &report.image).await?;
+    let token = give_token(app, &mut tx, (&job.node, &job.id)).await?;
+    tx.commit().await?;
+    Ok(EventReply { node_token: Some(token), ..EventReply::default() })
 }

@@ -10,7 +10,7 @@ use super::DeployError;
 use super::advance::write_state;
 use super::image::Installable;
 use crate::app::App;
-use crate::boot::{Ticketed, boot_entry};
+use crate::boot::{BootFiles, Ticketed, boot_entry};
 use crate::db::{Job, NewEvent, NewJob, RulesByLabel, Tx, Work};
 use crate::define::{Node, Snapshot};
 use crate::state::Input;
@@ -35,7 +35,7 @@ pub(super) fn check<'a>(
         Some(arch) if *arch != image.arch => {
             Err(format!("the node is {arch}, but the OS image {} is for {}", image.image, image.arch))
         }
-        Some(_) | None => Ok(image.arch.clone()),
+        Some(_) | None => image.boot_folder(&app.boot_files.now()),
     })?;
     let rules = image.rules_for(node)?;
     Ok(Ready { node, rules, work: Work::Install(image.image.clone()) })
@@ -48,17 +48,26 @@ pub(super) fn check_for_tasks<'a>(
     name: &str,
     tasks: &Tasks,
 ) -> Result<Ready<'a>, String> {
-    let arch = |arch: Option<&String>| Ok(arch.map_or("x86_64", String::as_str).to_owned());
-    let node = bootable(app, snapshot, name, arch)?;
+    let folder =
+        |arch: Option<&String>| own_kernel(&app.boot_files.now(), arch.map_or("x86_64", String::as_str));
+    let node = bootable(app, snapshot, name, folder)?;
     Ok(Ready { node, rules: RulesByLabel::new(), work: Work::Tasks(tasks.clone()) })
 }
 
-/// A node that our kernel and initrd can be booted on; `arch_for` chooses them, knowing the node's own.
+/// Where our own kernel for an architecture is.
+pub(super) fn own_kernel(files: &BootFiles, arch: &str) -> Result<String, String> {
+    if files.has_kernel(arch) {
+        return Ok(arch.to_owned());
+    }
+    Err(format!("boot_dir has no kernel and initrd for {arch}: sysclone-image-builder --arch {arch}"))
+}
+
+/// A node that can be booted; `folder_for` says where its kernel and initrd are, knowing the node's architecture.
 fn bootable<'a>(
     app: &App,
     snapshot: &'a Snapshot,
     name: &str,
-    arch_for: impl FnOnce(Option<&String>) -> Result<String, String>,
+    folder_for: impl FnOnce(Option<&String>) -> Result<String, String>,
 ) -> Result<&'a Node, String> {
     let node = snapshot
         .node(name)
@@ -71,16 +80,11 @@ fn bootable<'a>(
         return Err(missing.to_owned());
     }
     node.serial.map_err(str::to_owned)?;
-    let arch = arch_for(node.arch.as_ref())?;
-    if !app.boot_files.has_arch(&arch) {
-        return Err(format!(
-            "boot_dir has no kernel and initrd for {arch}: sysclone-image-builder --arch {arch}"
-        ));
-    }
+    let folder = folder_for(node.arch.as_ref())?;
     // Rendered once here, so that a kernel argument that no loader can carry is not found at boot.
     let headline = String::new();
     let (ticket, loader) = (Secret::new("x".repeat(32)), Loader::Grub2);
-    let sample = Ticketed { ticket, boot_mac: None, loader, headline };
+    let sample = Ticketed { ticket, boot_mac: None, loader, folder, headline };
     boot_entry(app, snapshot, node, Some(&sample)).map_err(|error| error.to_string())?;
     Ok(node)
 }

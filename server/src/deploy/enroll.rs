@@ -33,6 +33,10 @@ pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<Order, De
         }
         (Verdict::Good | Verdict::AskedAgain, None) => return Err(DeployError::Gone),
     };
+    if let Some(fault) = &request.initrd_fault {
+        drop(tx);
+        return Err(short_initrd(app, &job, fault).await);
+    }
     // Without an attempt of the agent's own, the answer can never be given a second time.
     let seed = attempt.map_or_else(random::<32>, |hash| hash.0);
     let token = app.keys.ticket.token(Token::Install, &job.id, &seed);
@@ -47,6 +51,9 @@ pub async fn enroll(app: &Arc<App>, request: &EnrollRequest) -> Result<Order, De
         };
         let state = job.state.after(&input)?.unwrap_or(begun);
         tx.consume_ticket(&job.id, (attempt, &machine), tokens).await?;
+        if job.work.image().is_some() {
+            tx.forget_synced(job.node.as_str()).await?;
+        }
         write_state(&mut tx, &job, &state, ((0, 0), "agent", &machine)).await?;
     }
     tx.commit().await?;
@@ -155,6 +162,19 @@ fn too_old(job: &Job, request: &EnrollRequest) -> Option<String> {
 /// Whether an agent of this deployment may have written to the disks. It asks before it begins to.
 fn has_written(state: &State) -> bool {
     state.phase().is_some_and(|phase| phase >= Phase::Clear)
+}
+
+/// The ticket stays as it is: the machine boots again and fetches the initrd anew.
+async fn short_initrd(app: &App, job: &Job, fault: &str) -> DeployError {
+    let fault = super::agent::shown(fault);
+    let text = format!(
+        "the initrd did not arrive whole: {fault}; the machine boots again to fetch it anew. If it says so again: \
+         `sysclone probe` compares the boot files with what sysclone-image-builder made; otherwise look at what \
+         stands between the server and the machine (caches, the firmware's memory)"
+    );
+    let event = NewEvent { node: Some(job.node.as_str()), actor: "agent", kind: "initrd-incomplete", text };
+    app.record_refusal(event).await;
+    DeployError::Refused(format!("the initrd did not arrive whole ({fault}): boot again"))
 }
 
 async fn refused(app: &App, request: &EnrollRequest, reason: String) -> DeployError {

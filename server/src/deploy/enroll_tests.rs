@@ -46,6 +46,7 @@ fn request() -> EnrollRequest {
         attempt: None,
         can_resume: true,
         can_do_tasks: false,
+        initrd_fault: None,
     }
 }
 

@@ -4,8 +4,10 @@ use sysclone_image::{Manifest, Store, StoreError};
 use sysclone_protocol::layout::DiskRules;
 use sysclone_protocol::names::{ImageName, ImageRef, ImageSelector, Pick};
 
+use super::arm::own_kernel;
 use super::pin::pin_for_tickets;
 use crate::app::App;
+use crate::boot::{BootFiles, image_folder, is_golden};
 use crate::db::{DbError, RulesByLabel};
 use crate::define::Node;
 use crate::wire::ObjectType;
@@ -20,6 +22,8 @@ pub(super) struct Installable {
     /// `debian12`.
     pub(super) osvers: String,
     pub(super) profile: String,
+    /// Whether machines boot with its own kernel to be installed with it.
+    golden_kernel: bool,
     /// Labels of its disks.
     disks: Vec<String>,
 }
@@ -60,13 +64,14 @@ pub(super) async fn find_image(
             arch: header.arch.clone(),
             osvers: get("osvers").unwrap_or_else(|| crate::capture::osvers(&header.os)),
             profile: get("profile").unwrap_or_else(|| "compute".to_owned()),
+            golden_kernel: is_golden(&attributes),
             disks: manifest.layout.disks.into_iter().map(|disk| disk.name).collect(),
         }
     }))
 }
 
 /// Reads the manifest and sees that every pack is there with its size. The hashes are checked by each agent.
-fn read_manifest(
+pub(crate) fn read_manifest(
     store: &Store,
     image: &ImageSelector,
     key: &sysclone_image::sign::VerifyingKey,
@@ -93,6 +98,22 @@ impl Installable {
     /// `debian12-x86_64`.
     pub(super) fn word(&self) -> String {
         format!("{}-{}", self.osvers, self.arch)
+    }
+
+    /// Where the kernel and initrd are that install it.
+    pub(super) fn boot_folder(&self, files: &BootFiles) -> Result<String, String> {
+        if !self.golden_kernel {
+            return own_kernel(files, &self.arch);
+        }
+        let name = self.image.name.as_str();
+        let folder = image_folder(name);
+        if files.has_kernel(&folder) {
+            return Ok(folder);
+        }
+        Err(format!(
+            "the OS image {name} has bootkernel 'golden', and what its kernel boots with was not made yet: sysclone \
+             image boot-files {name}"
+        ))
     }
 
     /// The node's disk rules by the labels of this image.

@@ -12,8 +12,10 @@ mod resume;
 mod status;
 
 pub use advance::{Advance, advance};
+pub(crate) use agent::shown;
 pub use agent::{agent_event, boot_report};
 pub use enroll::enroll;
+pub(crate) use image::read_manifest;
 pub use nodeset::nodeset;
 pub use pin::pin_for_deploy;
 pub use progress::Progress;

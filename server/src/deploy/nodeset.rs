@@ -68,8 +68,12 @@ pub async fn nodeset(
     request: &NodesetRequest,
     actor: &str,
 ) -> Result<Vec<Outcome>, DeployError> {
+    let target = parse_target(&request.state).map_err(DeployError::Invalid)?;
+    if matches!(target, Target::Osimage(_) | Target::Tasks(_)) {
+        look_at_boot_files(app).await;
+    }
     let snapshot = app.known.now();
-    let results = match parse_target(&request.state).map_err(DeployError::Invalid)? {
+    let results = match target {
         Target::Stat => stat(app, &snapshot, &request.nodes).await?,
         Target::Boot => disarm((app, &snapshot), &request.nodes, false, actor).await?,
         Target::Offline => disarm((app, &snapshot), &request.nodes, true, actor).await?,
@@ -82,6 +86,19 @@ pub async fn nodeset(
         Target::Tasks(tasks) => set_tasks((app, &snapshot), &request.nodes, &tasks, actor).await?,
     };
     Ok(request.nodes.iter().cloned().zip(results).map(|(name, result)| Outcome { name, result }).collect())
+}
+
+/// Takes boot files into service that were built since. When they are damaged, those that were read before are served on.
+async fn look_at_boot_files(app: &Arc<App>) {
+    let owned = Arc::clone(app);
+    let looked = tokio::task::spawn_blocking(move || owned.boot_files.look_again(&owned.keys)).await;
+    let problem = match looked {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => format!("{:#}", anyhow::Error::new(error)),
+        Err(error) => error.to_string(),
+    };
+    let text = format!("{problem}; until then the files that were read before are served");
+    app.record_refusal(NewEvent { node: None, actor: "server", kind: "boot-files", text }).await;
 }
 
 fn unknown(name: &str) -> String {

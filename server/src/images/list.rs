@@ -100,6 +100,7 @@ pub async fn access(app: &Arc<App>, image: &str) -> Result<ImageAccess, ImageErr
             manifest_key: app.keys.signing.verifying_key().to_base64(),
             image_key: key.to_base64(),
             store: app.config.store_dir().display().to_string(),
+            boot_dir: app.config.boot_dir.display().to_string(),
         })
     })
     .await

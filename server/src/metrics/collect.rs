@@ -61,7 +61,7 @@ pub async fn render(app: &Arc<App>) -> Result<String, DbError> {
     Ok(text.finish())
 }
 
-/// Nodes, deployments, captures.
+/// Nodes, deployments, captures, updates.
 async fn work(app: &App, text: &mut Text) -> Result<(), DbError> {
     let mut nodes: BTreeMap<&str, u64> = STATES.into_iter().map(|state| (state, 0)).collect();
     let statuses = statuses(app, None).await?;
@@ -73,6 +73,8 @@ async fn work(app: &App, text: &mut Text) -> Result<(), DbError> {
     text.single(("deployments_running", "Nodes that an agent is installing."), "gauge", running);
     let captures = app.captures.running() as u64;
     text.single(("captures_running", "Golden clients being read."), "gauge", captures);
+    let updates = app.updates.running() as u64;
+    text.single(("updates_running", "Clones being compared or updated."), "gauge", updates);
     Ok(())
 }
 

@@ -71,6 +71,28 @@ pub(crate) enum PowerError {
         /// How the answer was lost.
         said: String,
     },
+    /// The HMC was not reached, so nothing was done.
+    #[error(
+        "cannot reach the {place} by ssh: {said}; check hcp, and that remote commands are allowed on the HMC"
+    )]
+    Away {
+        /// Which one.
+        place: String,
+        /// ssh's words.
+        said: String,
+    },
+    /// The HMC or ssh to it refused.
+    #[error("{what} failed on the {place}: {said}; {advice}")]
+    Hmc {
+        /// Which one.
+        place: String,
+        /// Its command.
+        what: String,
+        /// Its words.
+        said: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A program that is needed is not there.
     #[error("{program} cannot be started: install the package {package} on this server")]
     Program {
@@ -91,13 +113,14 @@ impl PowerError {
     /// Whether it is certain that nothing was done, so that asking again is harmless.
     pub(super) fn nothing_was_done(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Away { .. } => true,
             Self::Definition(_)
             | Self::Login { .. }
             | Self::Refused { .. }
             | Self::NotTaken { .. }
             | Self::Unsupported { .. }
             | Self::Unsure { .. }
+            | Self::Hmc { .. }
             | Self::Program { .. }
             | Self::TimeLimit { .. } => false,
         }

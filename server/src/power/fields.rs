@@ -74,6 +74,9 @@ pub enum Task {
     Power(PowerAction),
     /// `rsetboot`.
     Boot(BootRequest),
+    /// Network boot in one step, for machines that do it so. Never asked for by itself: see `rnetboot`.
+    #[serde(skip)]
+    Netboot,
 }
 
 impl Task {

@@ -4,6 +4,7 @@
 
 mod error;
 mod fields;
+mod hmc;
 mod ipmi;
 mod machine;
 mod perform;

@@ -10,6 +10,7 @@ pub(super) async fn perform(machine: &mut Machine, task: Task) -> Result<String,
     match task {
         Task::Boot(BootRequest::Stat) => Ok(machine.boot_order().await?.to_string()),
         Task::Boot(BootRequest::Set(order)) => Ok(machine.set_boot_order(order).await?.to_string()),
+        Task::Netboot => machine.netboot().await,
         Task::Power(PowerAction::Stat) => Ok(machine.state().await?.to_string()),
         Task::Power(action) => {
             let (switch, text) = steps(action, &machine.state().await?);

@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::PowerError;
 use super::fields::Task;
+use super::hmc::{Login, NETBOOT_LIMIT};
 use super::machine::{Machine, Tools};
 use super::perform::perform;
-use super::target::{Target, read_target};
+use super::target::{NetworkBoot, Target, read_target};
 use crate::app::App;
 use crate::db::{DbError, NewEvent};
 use crate::define::Snapshot;
@@ -96,11 +97,16 @@ async fn on_node(
     asked: &Asked,
 ) -> Vec<Done> {
     let limit = asked.limits.time();
-    let deadline = Instant::now() + limit;
     let mut done = Vec::new();
-    let tools = Tools { runner: Arc::new(System), ipmi_home: app.ipmi_home.clone() };
+    let known_hosts = app.config.state_dir.join("known_hosts");
+    let ssh = Login { identity: app.config.ssh.identity.clone(), known_hosts };
+    let tools = Tools { runner: Arc::new(System), ipmi_home: app.ipmi_home.clone(), ssh };
     let mut machine = target_of(app, (snapshot, logins), name).map(|target| Machine::new(target, &tools));
-    for task in asked.tasks.iter().copied() {
+    let tasks = machine.as_ref().map_or_else(|_| asked.tasks.clone(), |machine| machine.tasks(&asked.tasks));
+    // A partition's network boot takes as long as it takes; nobody would type a limit for it.
+    let limit = if tasks == [Task::Netboot] { limit.max(NETBOOT_LIMIT) } else { limit };
+    let deadline = Instant::now() + limit;
+    for task in tasks {
         let result = match &mut machine {
             Ok(machine) => match timeout_at(deadline, tried(machine, task, asked.limits.retries)).await {
                 Ok(result) => result,
@@ -149,7 +155,20 @@ fn target_of(app: &App, (snapshot, logins): (&Snapshot, &Objects), name: &str) -
         let password = app.keys.attributes.open("password", login.get("password")?).ok()?;
         Some((login.get("username").cloned().unwrap_or_default(), password))
     };
-    read_target(name, attributes, &default, &open)
+    let mut target = read_target(name, attributes, &default, &open)?;
+    if let Target::Hmc(lpar) = &mut target {
+        lpar.boot = network_boot(app, snapshot, name);
+    }
+    Ok(target)
+}
+
+/// What a partition's firmware is told. Where there is no gateway this server stands for it: the HMC wants one.
+fn network_boot(app: &App, snapshot: &Snapshot, name: &str) -> Option<NetworkBoot> {
+    let mac = *snapshot.node(name)?.ok()?.macs.first()?;
+    let placed = snapshot.placed(name)?.ok()?;
+    let server = app.config.listen.address;
+    let gateway = placed.network.gateway.unwrap_or(server);
+    Some(NetworkBoot { mac, server, client: placed.ip, gateway })
 }
 
 /// Before anything is done: who asked for what, on each node.

@@ -1,8 +1,9 @@
 //! How a node's attributes say that it is reached.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use sysclone_protocol::names::Secret;
+use sysclone_protocol::names::{Mac, Secret};
 
 use crate::db::Attributes;
 
@@ -10,6 +11,7 @@ use crate::db::Attributes;
 const IPMI_PORT: u16 = 623;
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
+const SSH_PORT: u16 = 22;
 
 /// A BMC with user name and password.
 #[derive(Debug, Clone)]
@@ -45,17 +47,45 @@ pub(super) struct Domain {
     pub(super) name: String,
 }
 
+/// What a partition's firmware is told for a network boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NetworkBoot {
+    pub(super) mac: Mac,
+    pub(super) server: Ipv4Addr,
+    pub(super) client: Ipv4Addr,
+    pub(super) gateway: Ipv4Addr,
+}
+
+/// A logical partition, and the HMC or IVM that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lpar {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    /// Its number on the managed system.
+    pub(super) id: u32,
+    pub(super) profile: String,
+    /// The managed system.
+    pub(super) system: String,
+    /// None while the definition does not say it.
+    pub(super) boot: Option<NetworkBoot>,
+}
+
 /// The way to one machine.
 #[derive(Debug, Clone)]
 pub(super) enum Target {
+    Hmc(Lpar),
     Ipmi(Bmc),
     Redfish(RedfishBmc),
     Qemu { socket: PathBuf },
     Virsh(Domain),
 }
 
+/// The login that every HMC has from the factory.
+const HMC_USER: &str = "hscroot";
+
 /// The methods, as `power` and `mgt` name them.
-const METHODS: &str = "ipmi, redfish, kvm or qemu";
+const METHODS: &str = "ipmi, redfish, kvm, hmc, ivm or qemu";
 
 /// User name and password of a method, for nodes that have none of their own.
 pub(super) type Defaults<'a> = &'a dyn Fn(&str) -> Option<(String, Secret)>;
@@ -104,6 +134,24 @@ pub(super) fn read_target(
             let system = get("redfishsystem").map(str::to_owned);
             let node = node.to_owned();
             Ok(Target::Redfish(RedfishBmc { node, host, port, tls, user, password, fingerprint, system }))
+        }
+        "hmc" | "ivm" => {
+            let hcp = get("hcp").ok_or_else(|| missing(node, "hcp", "<address of its HMC>"))?;
+            let (host, port) = host_and_port(hcp, None, SSH_PORT)?;
+            let id = get("id").and_then(|id| id.parse().ok());
+            let id = id.ok_or_else(|| missing(node, "id", "<number of its partition>"))?;
+            let name = |attr, what| get(attr).map(str::to_owned).ok_or_else(|| missing(node, attr, what));
+            let profile = name("pprofile", "<profile>")?;
+            let system = name("parent", "<managed system>")?;
+            if [&profile, &system]
+                .into_iter()
+                .any(|name| name.starts_with('-') || name.contains(char::is_control))
+            {
+                return Err("pprofile and parent are names: no '-' in front, no control characters".into());
+            }
+            let user = defaults(method).map(|(user, _)| user).filter(|user| !user.is_empty());
+            let user = user.unwrap_or_else(|| HMC_USER.to_owned());
+            Ok(Target::Hmc(Lpar { host, port, user, id, profile, system, boot: None }))
         }
         "qemu" => {
             let socket = get("qmpsocket").ok_or_else(|| missing(node, "qmpsocket", "<path>"))?;
@@ -167,7 +215,9 @@ mod tests {
             (&[("mgt", "ipmi"), ("bmc", "b")], "bmcpassword is not set"),
             (&[("mgt", "ipmi"), ("bmc", "-I")], "neither an address"),
             (&[("mgt", "qemu")], "qmpsocket is not set"),
-            (&[("mgt", "hmc")], "power method 'hmc' is not known"),
+            (&[("mgt", "hmc")], "hcp is not set: `chdef n1 hcp="),
+            (&[("mgt", "hmc"), ("hcp", "h"), ("id", "x")], "id is not set"),
+            (&[("mgt", "blade")], "power method 'blade' is not known"),
         ] {
             let error = read(pairs, None).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -119,6 +119,7 @@ impl Task {
         match self {
             Self::Power(_) => "rpower",
             Self::Boot(_) => "rsetboot",
+            Self::Netboot => "rnetboot",
         }
     }
 }
@@ -128,6 +129,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Power(action) => write!(f, "rpower {}", action.word()),
+            Self::Netboot => f.write_str("rnetboot"),
             Self::Boot(BootRequest::Stat) => f.write_str("rsetboot stat"),
             Self::Boot(BootRequest::Set(order)) => {
                 let uefi = if order.uefi { " -u" } else { "" };

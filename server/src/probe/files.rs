@@ -16,20 +16,20 @@ const LITTLE: u64 = 10 << 30;
 /// The boot directory, read and hashed again.
 pub(super) fn boot_files(app: &App) -> Check {
     let subject = "boot files";
-    let refill = "run `sysclone-image-builder`, then restart syscloned";
+    let refill = "run `sysclone-image-builder`";
     let again = match BootFiles::load(&app.config.boot_dir, &app.keys) {
         Ok(again) => again,
         Err(error) => return Check::failed(subject, format!("{:#}", anyhow::Error::new(error)), refill),
     };
     let (files, bytes) = again.size();
-    if !again.has_arch("x86_64") {
+    if !again.has_kernel("x86_64") {
         return Check::failed(subject, "there is no kernel or initrd for x86_64", refill);
     }
-    if !again.is_same(&app.boot_files) {
+    if !again.is_same(&app.boot_files.now()) {
         return Check::warning(
             subject,
             "other files than those in service",
-            "restart syscloned to serve them",
+            "the next nodeset takes them into service",
         );
     }
     Check::good(subject, format!("{files} files, {} MiB, hashes as listed", bytes >> 20))

@@ -1,9 +1,9 @@
-//! `updatenode <golden> -S`: the agent on running machines that images are captured from.
+//! The agent on running machines that images are captured from.
 
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::place::{Placed, place_agent};
+use super::place::{PlaceError, place_agent};
 use super::ssh::Remote;
 use crate::app::App;
 use crate::db::DbError;
@@ -30,18 +30,18 @@ pub(crate) async fn install_agents(app: &App, request: &AgentsRequest, answers: 
 async fn on_node(app: &App, node: &str) -> Result<&'static str, String> {
     let remote = Remote::of(app, node)?;
     if let Some(image) = image_of(app, node).await.map_err(|error| error.to_string())? {
-        return Err(format!(
-            "it is a clone of {image}; clones that run cannot be updated yet, install it again: rinstall {node}"
-        ));
+        return Err(format!("it is a clone of {image}, which is brought up to date: updatenode {node} -S"));
     }
-    match place_agent(app, &remote).await {
-        Ok(Placed::Now) => Ok("the agent is installed"),
-        Ok(Placed::Already) => Ok("the agent is up to date"),
-        Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
-    }
+    place_only(app, &remote).await.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+}
+
+/// Puts the agent on a machine; says how it comes to be there.
+pub(crate) async fn place_only(app: &App, remote: &Remote) -> Result<&'static str, PlaceError> {
+    let placed = place_agent(app, remote).await?;
+    Ok(if placed.new { "the agent is installed" } else { "the agent is up to date" })
 }
 
 /// The image that a node was installed with.
 async fn image_of(app: &App, node: &str) -> Result<Option<String>, DbError> {
-    Ok(app.db.deployed_image(node).await?.map(|image| image.to_string()))
+    Ok(app.db.image_on(node).await?.map(|image| image.to_string()))
 }

@@ -7,7 +7,7 @@ mod place;
 mod run;
 mod ssh;
 
-pub(crate) use agents::install_agents;
+pub(crate) use agents::{install_agents, place_only};
 pub(crate) use copy::copy;
 pub(crate) use known_hosts::remember_host_keys;
 pub(crate) use place::{PlaceError, place_agent};

@@ -28,13 +28,13 @@ pub(crate) enum PlaceError {
     Ssh(#[from] SshError),
 }
 
-/// How the agent comes to be there.
+/// An agent that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placed {
-    /// It was put there.
-    Now,
-    /// It was there.
-    Already,
+pub(crate) struct Placed {
+    /// Architecture of the machine.
+    pub(crate) arch: &'static str,
+    /// Whether it was put there just now.
+    pub(crate) new: bool,
 }
 
 /// Puts the agent for the machine's architecture there, unless it is there; checked by its hash either way.
@@ -53,11 +53,11 @@ pub(crate) async fn place_agent(app: &App, remote: &Remote) -> Result<Placed, Pl
     })?;
     let wanted = hex(digest(&SHA256, &agent).as_ref());
     if lines.next().and_then(checksum) == Some(&wanted) {
-        return Ok(Placed::Already);
+        return Ok(Placed { arch, new: false });
     }
     let pushed = remote.output(PUSH, &agent).await?;
     if pushed.lines().last().and_then(checksum) == Some(&wanted) {
-        Ok(Placed::Now)
+        Ok(Placed { arch, new: true })
     } else {
         let node = &remote.node;
         Err(PlaceError::Said(format!("the agent that arrived on {node} is not the one that was sent to it")))

@@ -253,6 +253,17 @@ impl Running {
         write.await.map_err(|source| self.broken(source))
     }
 
+    /// Gives the command a document and keeps its input open, so that it learns from the end of it when we are gone.
+    pub(crate) async fn send_open(&mut self, document: &[u8]) -> Result<(), SshError> {
+        let stdin = self.child.stdin.as_mut().expect("its end is not given before the end of the command");
+        let write = async {
+            stdin.write_all(document).await?;
+            stdin.write_all(b"\n").await?;
+            stdin.flush().await
+        };
+        write.await.map_err(|source| self.broken(source))
+    }
+
     /// The next line of output; none at its end.
     pub(crate) async fn line(&mut self) -> Result<Option<String>, SshError> {
         self.lines.next_line().await.map_err(|source| self.broken(source))

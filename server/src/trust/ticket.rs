@@ -43,6 +43,8 @@ pub enum Token {
     Install,
     /// The one boot report of the clone.
     Report,
+    /// What the clone asks by itself, as long as it is that clone.
+    Clone,
 }
 
 /// Random bytes from the operating system.
@@ -82,6 +84,7 @@ impl TicketKey {
         let role: &[u8] = match token {
             Token::Install => b"install",
             Token::Report => b"report",
+            Token::Clone => b"clone",
         };
         Secret::new(URL_SAFE_NO_PAD.encode(self.derive(TOKEN_CONTEXT, &[role, job.as_bytes(), attempt])))
     }

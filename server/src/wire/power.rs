@@ -104,6 +104,6 @@ impl NodeAnswer {
     /// Whether no other answer comes for this node: the only step, the last one, or one that failed.
     #[must_use]
     pub fn ends_its_node(&self) -> bool {
-        self.result.is_err() || self.step.as_deref().is_none_or(|step| step == "rpower")
+        self.result.is_err() || self.step.as_deref().is_none_or(|step| matches!(step, "rpower" | "rnetboot"))
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const FANOUT: u16 = 64;
 const MAX_FANOUT: u16 = 512;
 
-fn fanout(wanted: Option<u16>) -> usize {
+pub(super) fn fanout(wanted: Option<u16>) -> usize {
     usize::from(wanted.unwrap_or(FANOUT).clamp(1, MAX_FANOUT))
 }
 

@@ -33,7 +33,7 @@ fn bridge(socket: PathBuf) -> u16 {
 }
 
 /// Calls that reach for machines, for files of this one, or that do not end.
-const NOT_HARMLESS: &str = "/(power|run|copy|agents|rinstall|capture|images/work|probe|events)$";
+const NOT_HARMLESS: &str = "/(power|run|copy|agents|update|rinstall|capture|images/work|probe|events)$";
 
 #[test]
 #[ignore = "needs schemathesis, named by SCHEMATHESIS: `cargo xtask test` has it"]

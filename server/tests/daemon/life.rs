@@ -18,7 +18,7 @@ fn request(node: &str, ticket: &str, mac: &str, attempt: Option<&str>) -> Value 
     })
 }
 
-fn armed() -> Site {
+pub(crate) fn armed() -> Site {
     let site = Site::started();
     site.define_node();
     site.add_image("demo");
@@ -27,14 +27,14 @@ fn armed() -> Site {
 }
 
 /// Enrols `n1`; answers its order.
-fn enroll(site: &Site) -> Value {
+pub(crate) fn enroll(site: &Site) -> Value {
     let ticket = ticket(&site.boot_config(CONFIG, ADDRESS)).expect("n1 is armed");
     let answer = site.agent_json("enroll", None, &request("n1", &ticket, MAC, None));
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-fn event(site: &Site, order: &Value, event: Value) -> crate::site::Answer {
+pub(crate) fn event(site: &Site, order: &Value, event: Value) -> crate::site::Answer {
     site.agent_json("event", order["token"].as_str(), &event)
 }
 
@@ -46,7 +46,7 @@ fn holders(site: &Site) -> Vec<String> {
     holders.iter().map(ToString::to_string).collect()
 }
 
-fn report(order: &Value) -> Value {
+pub(crate) fn report(order: &Value) -> Value {
     json!({
         "node": order["node"], "job": order["job"], "image": order["image"], "kernel": "6.1.0-35-amd64",
         "boot_id": "b", "root_device": "/dev/mapper/vg-root", "hostname": "n1",
@@ -65,6 +65,12 @@ fn a_node_goes_from_defined_to_booted() {
     assert_eq!(ticket(&config), ticket(&site.boot_config(CONFIG, ADDRESS)), "the ticket is rendered again");
     assert!(site.has_event("boot-repeated", "did not become an agent"));
     assert!(config.contains(" panic=30"), "a kernel that cannot go on restarts the machine: {config}");
+
+    let mut short = request("n1", &ticket(&config).unwrap(), MAC, None);
+    short["initrd_fault"] = json!("its end is missing");
+    let refused = site.agent_json("enroll", None, &short);
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert!(site.has_event("initrd-incomplete", "its end is missing") && site.status("n1").0 == "booting");
 
     let order = enroll(&site);
     assert_eq!(order["image"], json!({ "name": "demo", "generation": 1 }));

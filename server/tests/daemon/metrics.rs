@@ -54,6 +54,7 @@ fn metrics_count_what_was_done_and_name_nobody() {
         ("sysclone_nodes{state=\"armed\"}", 1),
         ("sysclone_deployments_running", 0),
         ("sysclone_captures_running", 0),
+        ("sysclone_updates_running", 0),
         ("sysclone_pack_sent_bytes_total", sent),
         ("sysclone_tftp_sent_bytes_total", 5000),
         ("sysclone_http_answers_total{kind=\"boot\"}", 1),

@@ -45,6 +45,8 @@ fn denied(output: &Output, sentence: &str) {
 fn rules_decide_for_everybody_but_root() {
     let site = site();
     allowed(&nobody(&site, &["chdef", "n3", "nichosts=a"]));
+    let differences = nobody(&site, &["updatenode", "n3", "-S", "--dry-run", "--diff"]);
+    assert!(String::from_utf8_lossy(&differences.stderr).contains("shown to root only"), "{differences:?}");
 
     site.define("policy", "5", &[("name", "nobody"), ("commands", "lsdef,nodels"), ("rule", "allow")]);
     site.define(
@@ -61,6 +63,8 @@ fn rules_decide_for_everybody_but_root() {
     denied(&nobody(&site, &["rmdef", "n1"]), "rmdef by nobody: no policy rule allows it");
     denied(&nobody(&site, &["chdef", "-t", "group", "compute", "nichosts=c"]), "chdef by nobody");
     denied(&nobody(&site, &["audit"]), "audit by nobody");
+    denied(&nobody(&site, &["updatenode", "n1", "-S", "--dry-run"]), "updatenode by nobody");
+    denied(&nobody(&site, &["verify", "n1"]), "verify by nobody");
     site.define("policy", "4", &[("commands", "lsdef"), ("parameters", "--secrets"), ("rule", "deny")]);
     denied(&nobody(&site, &["lsdef", "n1", "--secrets"]), "policy rule 4 does not allow it");
     // Nobody who may change definitions may give himself more.

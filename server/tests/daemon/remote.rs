@@ -126,13 +126,6 @@ fn updatenode_puts_the_agent_on_a_golden_client_once() {
     assert_eq!(read(&site.path("pushed")), read(&site.path("boot/x86_64/sysclone-agent")));
     let again = said(&site.verb(&["updatenode", "golden", "-S"]));
     assert_eq!(again, (vec!["golden: the agent is up to date".into()], vec![], 0));
-
-    // A clone gets its image's changes by -S, and nothing may look as if it had.
-    site.define_node();
-    site.add_image("demo");
-    site.nodeset(&["n1"], "osimage=demo").remove(0).unwrap();
-    let (_, err, status) = said(&site.verb(&["updatenode", "n1", "-S"]));
-    assert!(err[0].contains("it is a clone of demo@1") && status == 1, "{err:?}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) fn refused(doing: &'static str, path: &[u8]) -> impl Fn(Errno) -> App
 }
 
 /// A time as the kernel takes it; last access is set to the same, for want of a better one.
-pub(super) fn timestamps(time: Time) -> Timestamps {
+pub(crate) fn timestamps(time: Time) -> Timestamps {
     // The type of nanoseconds differs between architectures.
     let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanos.into() };
     Timestamps { last_access: time, last_modification: time }
@@ -55,7 +55,7 @@ pub(super) fn set_all(
 
 /// The same for a file that was just made. It has the right owner most of the time, and looking costs a tenth of a
 /// change that is journaled.
-pub(super) fn set_all_of_new(
+pub(crate) fn set_all_of_new(
     fd: BorrowedFd<'_>,
     (meta, path): (&Meta, &[u8]),
     tally: &mut Tally,

@@ -32,7 +32,7 @@ pub(super) fn allow_changes(manifest: &Manifest, root: BorrowedFd<'_>) -> Result
         let Ok(parent) = directories.get(parent) else { continue };
         let Ok(fd) = openat(parent, name, LOOK, Mode::empty()) else { continue };
         let flags = ioctl_getflags(&fd).unwrap_or(IFlags::empty());
-        let free = flags & !(IFlags::IMMUTABLE | IFlags::APPEND);
+        let free = flags.difference(IFlags::IMMUTABLE | IFlags::APPEND);
         if free != flags {
             ioctl_setflags(&fd, free).map_err(refused("taking the flags off", &entry.path))?;
         }

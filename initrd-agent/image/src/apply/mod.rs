@@ -12,7 +12,10 @@ mod run;
 mod survey;
 mod worker;
 
+pub(crate) use attributes::{set_all_of_new, timestamps};
 pub use job::{ApplyError, ApplyJob, ApplyProgress, ApplyReport, ApplyWarning, Before};
 #[cfg(any(test, fuzzing))]
 pub(crate) use plan::check_plan;
+pub(crate) use plan::{chunks_of, file_data};
+pub(crate) use report::Tally;
 pub use run::apply;

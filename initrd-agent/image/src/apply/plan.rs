@@ -111,7 +111,7 @@ impl Plan {
 }
 
 /// The chunks that a file is made of, with their offsets.
-pub(super) fn chunks_of(data: &FileData) -> impl Iterator<Item = (u32, u64)> + '_ {
+pub(crate) fn chunks_of(data: &FileData) -> impl Iterator<Item = (u32, u64)> + '_ {
     data.extents.iter().filter_map(|extent| match extent.content {
         Content::Chunk(chunk) => Some((chunk, extent.offset)),
         Content::Zeros(_) => None,
@@ -119,7 +119,7 @@ pub(super) fn chunks_of(data: &FileData) -> impl Iterator<Item = (u32, u64)> + '
 }
 
 /// The data of an entry that is a regular file.
-pub(super) fn file_data(kind: &EntryKind) -> Option<&FileData> {
+pub(crate) fn file_data(kind: &EntryKind) -> Option<&FileData> {
     match kind {
         EntryKind::File(data) => Some(data),
         EntryKind::Directory

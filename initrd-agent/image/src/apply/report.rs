@@ -7,7 +7,7 @@ use crate::entry::display;
 
 /// The report in the making; every worker has one, they are added up at the end.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     pub report: ApplyReport,
     warnings: BTreeMap<String, (String, u64)>,
 }
@@ -36,7 +36,7 @@ impl Tally {
     }
 
     /// The finished report.
-    pub(super) fn into_report(self) -> ApplyReport {
+    pub(crate) fn into_report(self) -> ApplyReport {
         let warning = |(what, (example, count))| ApplyWarning { what, example, count };
         ApplyReport { warnings: self.warnings.into_iter().map(warning).collect(), ..self.report }
     }

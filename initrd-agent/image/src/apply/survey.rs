@@ -5,8 +5,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, openat, seek, unlinkat};
-use rustix::io::{Errno, pread};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 
 use super::attributes::{failed, refused};
 use super::files::{Files, Kept};
@@ -19,6 +19,7 @@ use crate::entry::{Content, Extent, FileData};
 use crate::id::ChunkHash;
 use crate::inode::Status;
 use crate::manifest::MAX_CHUNK_BYTES;
+use crate::readback::{is_zero, read_exact};
 use crate::tree::Directories;
 
 /// Opened to be read and, when something is missing, to be written.
@@ -142,40 +143,5 @@ impl Surveyor<'_> {
             at = start + len;
         }
         true
-    }
-}
-
-fn read_exact(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> bool {
-    let mut done = 0;
-    while done < bytes.len() {
-        match pread(fd, &mut bytes[done..], offset + done as u64) {
-            Ok(0) => return false,
-            Ok(n) => done += n,
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-    true
-}
-
-/// Whether a range reads as zeros; holes are not read. What is behind the end of the file counts as zero.
-fn is_zero(fd: BorrowedFd<'_>, (mut at, end): (u64, u64), buffer: &mut [u8]) -> bool {
-    loop {
-        at = match seek(fd, SeekFrom::Data(at)) {
-            Ok(data) if data < end => data.max(at),
-            Ok(_) | Err(Errno::NXIO) => return true,
-            // A file system that cannot tell is read all through.
-            Err(_) => at,
-        };
-        let want = usize::try_from(end - at).map_or(buffer.len(), |len| len.min(buffer.len()));
-        match pread(fd, &mut buffer[..want], at) {
-            Ok(0) => return true,
-            Ok(n) if buffer[..n].iter().all(|b| *b == 0) => at += n as u64,
-            Err(Errno::INTR) => {}
-            Ok(_) | Err(_) => return false,
-        }
-        if at >= end {
-            return true;
-        }
     }
 }

@@ -12,3 +12,4 @@ mod work;
 
 pub use job::{CaptureError, CaptureFacts, CaptureJob, CaptureOptions, CaptureProgress};
 pub use run::capture;
+pub(crate) use run::tree_path;

@@ -113,7 +113,7 @@ fn mount_points(
 }
 
 /// `/var/lib` as `var/lib`.
-fn tree_path(path: &Path) -> Vec<u8> {
+pub(crate) fn tree_path(path: &Path) -> Vec<u8> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.as_bytes()),
         Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,

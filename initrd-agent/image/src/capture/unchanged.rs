@@ -83,7 +83,14 @@ mod tests {
         let (path, kind) = (b"file".to_vec(), NodeKind::File);
         (
             manifest,
-            Node { path, status, kind, xattrs: Vec::new(), flags: crate::entry::InodeFlags::default() },
+            Node {
+                path,
+                status,
+                kind,
+                xattrs: Vec::new(),
+                flags: crate::entry::InodeFlags::default(),
+                listed: false,
+            },
         )
     }
 

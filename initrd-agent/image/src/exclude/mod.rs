@@ -99,8 +99,14 @@ impl Excludes {
     /// Whether the path (from the root, without a leading slash) is left out, if the directories above it are not.
     #[must_use]
     pub fn matches(&self, path: &[u8], is_directory: bool) -> bool {
-        let fits = |rule: &&Rule| rule.patterns.iter().any(|pattern| pattern.matches(path, is_directory));
-        self.rules.iter().find(fits).is_some_and(|rule| !rule.keeps)
+        self.deciding(path, is_directory).is_some_and(|rule| !self.rules[rule].keeps)
+    }
+
+    /// The number of the rule that decides about a path, if the directories above it are not left out.
+    #[must_use]
+    pub fn deciding(&self, path: &[u8], is_directory: bool) -> Option<usize> {
+        let fits = |rule: &Rule| rule.patterns.iter().any(|pattern| pattern.matches(path, is_directory));
+        self.rules.iter().position(fits)
     }
 }
 

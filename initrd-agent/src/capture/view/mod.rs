@@ -14,8 +14,9 @@ use sysclone_protocol::layout::{DeviceRef, Layout};
 use crate::disk::Mount;
 use plan::{Source, Volume, Way, plan};
 pub(super) use snapshots::remove_all;
+pub(super) use stage::DIRECTORY;
 use stage::Stage;
-pub(super) use stage::{DIRECTORY, leave_the_others};
+pub(crate) use stage::leave_the_others;
 
 /// The file systems of one capture, and how each is read.
 pub(super) struct View {

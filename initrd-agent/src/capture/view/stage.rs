@@ -29,7 +29,7 @@ pub(super) struct Stage {
 ///
 /// # Errors
 /// It is not allowed, as in most containers.
-pub(in super::super) fn leave_the_others() -> rustix::io::Result<()> {
+pub(crate) fn leave_the_others() -> rustix::io::Result<()> {
     #[expect(unsafe_code, reason = "the safe form is deprecated")]
     // SAFETY: only the mount name space is left; file descriptors stay shared.
     unsafe {

@@ -33,6 +33,9 @@ pub(in crate::cli) enum ImageVerb {
     /// Write a directory or file of an image somewhere, with all its metadata
     #[command(version, disable_version_flag = true, after_help = CHECKOUT_EXAMPLES)]
     Checkout(ImageCheckout),
+    /// Make what machines boot from an image's own kernel, modules and firmware
+    #[command(version, disable_version_flag = true, after_help = BOOT_FILES_EXAMPLES)]
+    BootFiles(ImageBootFiles),
     /// Show what differs between two generations
     #[command(version, disable_version_flag = true, after_help = DIFF_EXAMPLES)]
     Diff(ImageDiff),
@@ -124,6 +127,21 @@ pub(in crate::cli) struct ImageCheckout {
     /// Where to: a new or empty directory
     #[arg(value_name = "DIRECTORY")]
     pub(in crate::cli) directory: PathBuf,
+    #[command(flatten)]
+    pub(in crate::cli) common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImageBootFiles {
+    /// The generation
+    #[arg(value_name = "IMAGE")]
+    pub(in crate::cli) image: String,
+    /// Its release, as in vmlinuz-RELEASE [default: the newest in the image]
+    #[arg(long, value_name = "RELEASE")]
+    pub(in crate::cli) kernel: Option<String>,
+    /// Also include a module that is not on the list; may be given several times
+    #[arg(long = "module", value_name = "NAME")]
+    pub(in crate::cli) modules: Vec<String>,
     #[command(flatten)]
     pub(in crate::cli) common: Common,
 }
@@ -246,6 +264,14 @@ const CHECKOUT_EXAMPLES: &str = "\
 Examples:
   sysclone image checkout compute@3 /etc /root/etc-of-3
   sysclone image checkout compute / /mnt/tree";
+
+const BOOT_FILES_EXAMPLES: &str = "\
+Examples:
+  sysclone image boot-files compute
+  chdef -t osimage -o compute bootkernel=golden
+  nodeset rack1 osimage=compute            boots the agent with the kernel of compute
+For hardware that no other kernel serves. Once is enough until another kernel is wanted; run it again after
+sysclone-image-builder build, which brings a new agent. bootkernel=own goes back.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:

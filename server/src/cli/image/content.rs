@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -20,6 +20,8 @@ use crate::wire::ImageAccess;
 /// A generation, and what reads it.
 pub(super) struct Opened {
     pub(super) manifest: Manifest,
+    /// Directory of what machines boot.
+    pub(super) boot_dir: PathBuf,
     key: ImageKey,
     packs: PackDirectory,
 }
@@ -33,7 +35,19 @@ impl Opened {
         let manifest = sign::open(&sealed, &signer).with_context(what)?;
         let key = ImageKey::from_base64(access.image_key.reveal()).with_context(what)?;
         let packs = PackDirectory::new(Path::new(&access.store));
-        Ok(Self { manifest, key, packs })
+        Ok(Self { manifest, boot_dir: access.boot_dir.into(), key, packs })
+    }
+
+    /// Writes a directory or file of the image into the directory `root`, which is made.
+    pub(super) fn write_part(&self, path: &str, root: &Path) -> anyhow::Result<()> {
+        let index = self.find(path)?;
+        let part =
+            self.manifest.subtree(&self.manifest.entries[index].path).expect("the entry was just found");
+        fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let (manifest, key, source) = (&part, &self.key, &self.packs);
+        let job = ApplyJob { manifest, key, source, root, threads, before: Before::Nothing };
+        apply(&job, &|_| ()).with_context(|| format!("taking {path} out of the image")).map(drop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! sysclone image: list, browse, compare, tag, remove and check images.
 
 mod args;
+mod boot_files;
 mod browse;
 mod content;
 mod listing;
@@ -27,6 +28,7 @@ pub(super) async fn run(verb: &ImageVerb, console: &mut Console) -> anyhow::Resu
         ImageVerb::Diff(args) => browse::compare(args, console).await,
         ImageVerb::Cat(args) => content::cat(args, console).await,
         ImageVerb::Checkout(args) => content::checkout(args, console).await,
+        ImageVerb::BootFiles(args) => boot_files::make(args, console).await,
         ImageVerb::Tag(args) => tag(args, console).await,
         ImageVerb::Rollback(args) => rollback(args, console).await,
         ImageVerb::Rm(args) => remove(args, console).await,

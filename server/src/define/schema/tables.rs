@@ -231,9 +231,9 @@ pub(super) const SOURCE: &[Source] = &[
         "sysclone",
         Node,
         "node",
-        "bmcfingerprint hostname installdisk installshell qmpsocket redfishsystem",
+        "bmcfingerprint hostname installdisk installshell qmpsocket redfishsystem updateexcludes updatepull",
     ),
-    Source::new("syscloneimage", Osimage, "imagename", "excludes layout keep"),
+    Source::new("syscloneimage", Osimage, "imagename", "bootkernel excludes layout keep updateexcludes"),
     Source::new("sysclonenetwork", Network, "netname", "dhcpmode"),
     Source::new(
         "vm",

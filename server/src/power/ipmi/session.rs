@@ -227,7 +227,9 @@ mod tests {
             password: sysclone_protocol::names::Secret::new("geheim".into()),
         };
         let runner = Arc::new(sysclone_exec::Script::lenient());
-        let tools = Tools { runner, ipmi_home: "/var/lib/sysclone/ipmitool".into() };
+        let ssh =
+            crate::power::hmc::Login { identity: None, known_hosts: "/var/lib/sysclone/known_hosts".into() };
+        let tools = Tools { runner, ipmi_home: "/var/lib/sysclone/ipmitool".into(), ssh };
         let line = Session::new(bmc, &tools).command("17", &["raw 0x00 0x01".to_owned()]).line();
         assert_eq!(
             line,

@@ -93,7 +93,12 @@ impl Site {
         self.agent_call(("GET", "parent"), token, vec!["-H".into(), header])
     }
 
-    fn agent_call(&self, (method, call): (&str, &str), token: Option<&str>, more: Vec<String>) -> Answer {
+    pub(crate) fn agent_call(
+        &self,
+        (method, call): (&str, &str),
+        token: Option<&str>,
+        more: Vec<String>,
+    ) -> Answer {
         let ca = self.path("ca.pem");
         if !ca.exists() {
             std::fs::copy(self.path("state/keys/ca.pem"), &ca).unwrap();
