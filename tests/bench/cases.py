@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import tree
@@ -110,7 +111,7 @@ def full_deploy(bench):
 
 def check_equal(before, after):
     """rsync finds no difference, whole files compared."""
-    words = ["-aHAXn", "--numeric-ids", "--checksum", "--delete", "--itemize-changes", "--exclude=/lost+found"]
+    words = ["-aHAXn", "--numeric-ids", "--checksum", "--delete", "--itemize-changes", "--exclude=/lost+found", "--exclude=/.sysclone-update"]
     difference = run("rsync", *words, before + "/", after + "/")
     if difference:
         raise Failed(f"the clone differs:\n{difference[:2000]}")
@@ -174,32 +175,50 @@ def delta(bench):
     before, _ = bench.site.access("first0")
     volume = bench.volume("before")
     bench.worker("deploy", before, volume.path)
+    # What a clone knows after its first dry run. Copies of the volume have the same inodes.
+    known = os.path.join(bench.folder, "known")
+    os.makedirs(known)
+    bench.worker("update", before, before, volume.path, known)
     volume.unmount()
     content = volume.file
     web = Casync(bench)
     web.make("before")
     result = {"capture": recapture(bench, "1 %", tree.change)}
     web.make("after")
-    after, manifest = bench.site.access("first0")
+    after, _ = bench.site.access("first0")
 
-    def ours(turn):
+    def updated(turn, state):
         with bench.volume("ours", content) as volume:
             with Run(bench.site.server) as measured:
-                bench.worker("deploy", "--update", after, volume.path)
+                said, _ = bench.worker("update", before, after, volume.path, state)
                 volume.settle()
             if turn == 0:
                 check_equal(bench.root, volume.path)
-            measured.bytes += manifest
-            return measured.figures()
+            measured.bytes += said["manifest"]
+            with Run(bench.site.server) as again:
+                bench.worker("update", after, after, volume.path, state)
+            return {**measured.figures(), "again": again.wall, "again_cpu": again.cpu}
+
+    def ours(turn):
+        state = os.path.join(bench.folder, f"state{turn}")
+        shutil.copytree(known, state)
+        return updated(turn, state)
+
+    def first(turn):
+        state = os.path.join(bench.folder, f"first{turn}")
+        os.makedirs(state)
+        return updated(turn, state)
 
     def rsync(_turn):
         with bench.volume("theirs", content) as volume:
             with Run(bench.site.rsyncd) as measured:
                 run(*RSYNC, "--delete", "--exclude=/lost+found", RSYNC_URL, volume.path + "/")
                 volume.settle()
-            return measured.figures()
+            with Run(bench.site.rsyncd) as again:
+                run(*RSYNC, "--delete", "--exclude=/lost+found", RSYNC_URL, volume.path + "/")
+            return {**measured.figures(), "again": again.wall, "again_cpu": again.cpu}
 
-    result["deploy"] = bench.turns({"ours": ours, "rsync": rsync})
+    result["deploy"] = bench.turns({"ours": ours, "first": first, "rsync": rsync})
     with bench.volume("theirs", content) as volume:
         result["deploy"]["casync"] = web.extract("after", volume)
     os.unlink(content)

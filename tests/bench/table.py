@@ -88,10 +88,17 @@ def delta(result, results):
     for rival in ["rsync", "casync"]:
         theirs = deploy[rival]
         rows += [
-            ("one generation behind, wall", ours["wall"], (rival, theirs["wall"])),
+            ("one generation behind, wall", ours["wall"], (rival, theirs["wall"]), 0.5 if rival == "rsync" else None),
             ("one generation behind, server CPU", ours["cpu"], (rival, theirs["cpu"])),
             ("one generation behind, bytes", ours["wire"], (rival, theirs["wire"]), None, "B"),
         ]
+    first, rsync = deploy["first"], deploy["rsync"]
+    rows += [
+        ("one generation behind, bytes", ours["wire"], ("changed chunks", capture["packed"]), 1.1, "B"),
+        ("one generation behind, nothing read before, wall", first["wall"], ("rsync", rsync["wall"])),
+        ("update again, nothing changed, wall", ours["again"], ("rsync", rsync["again"]), 0.25),
+        ("update again, nothing changed, server CPU", ours["again_cpu"], ("rsync", rsync["again_cpu"]), 0.05),
+    ]
     return rows
 
 

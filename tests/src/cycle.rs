@@ -65,8 +65,20 @@ pub fn boot_golden<'net>(
     disk: &Path,
     logs: &Path,
 ) -> Result<(Machine, Ssh<'net>)> {
-    let copy = Disk::copy_of(&golden.disk(), disk, Bus::Virtio)?;
-    let machine = Machine::spec(HOSTNAME).disk(copy).nic(GOLDEN_MAC).logs(logs).start(network)?;
+    start_golden(network, golden, Disk::copy_of(&golden.disk(), disk, Bus::Virtio)?, logs)
+}
+
+/// Boots the golden client from this disk until root can log in.
+///
+/// # Errors
+/// It does not come up.
+pub fn start_golden<'net>(
+    network: &'net Network,
+    golden: &Golden,
+    disk: Disk,
+    logs: &Path,
+) -> Result<(Machine, Ssh<'net>)> {
+    let machine = Machine::spec(HOSTNAME).disk(disk).nic(GOLDEN_MAC).logs(logs).start(network)?;
     let ssh = Ssh::new(network, GOLDEN_ADDRESS, &golden.identity());
     ssh.wait_ready(&machine, BOOT_LIMIT)?;
     Ok((machine, ssh))

@@ -96,6 +96,21 @@ impl<'net> Site<'net> {
         &self.programs.boot
     }
 
+    /// Starts the daemon again with other boot files.
+    ///
+    /// # Errors
+    /// It does not come up again.
+    pub fn restart_with_boot(&mut self, boot: &Path) -> Result<()> {
+        let (path, before) =
+            (self.network.scratch().join("sysclone.toml"), self.boot().display().to_string());
+        let config = fs::read_to_string(&path).context("reading the configuration")?;
+        let after =
+            config.replace(&format!("boot_dir = '{before}'"), &format!("boot_dir = '{}'", boot.display()));
+        fs::write(&path, after).context("writing the configuration")?;
+        self.programs.boot = boot.to_owned();
+        self.crash_and_restart()
+    }
+
     /// What the daemon has logged since its last start.
     #[must_use]
     pub fn log(&self) -> &crate::lab::Transcript {

@@ -10,7 +10,7 @@ use sysclone_tests::lab::Uefi;
 use crate::world::{World, is_untouched, ticket_in};
 
 /// Less than the golden client's files take.
-const TOO_SMALL: u64 = 512 << 20;
+pub(crate) const TOO_SMALL: u64 = 512 << 20;
 
 /// UEFI tries what it may boot one after the other, under emulation.
 const FIRMWARE_LIMIT: Duration = Duration::from_secs(240);
@@ -25,10 +25,6 @@ enum Firmware {
 
 pub(crate) fn pxelinux(world: &mut World<'_>) -> Result<()> {
     reaches_the_agent(world, ("pxelinux", "pxe"), &Firmware::Bios, "PXELINUX")
-}
-
-pub(crate) fn ipxe(world: &mut World<'_>) -> Result<()> {
-    reaches_the_agent(world, ("ipxe", "xnba"), &Firmware::Bios, "iPXE")
 }
 
 pub(crate) fn grub2(world: &mut World<'_>) -> Result<()> {
@@ -65,7 +61,7 @@ pub(crate) fn secure_boot_refuses(world: &mut World<'_>) -> Result<()> {
     set_netboot(world, "auto")
 }
 
-fn set_netboot(world: &World<'_>, netboot: &str) -> Result<()> {
+pub(crate) fn set_netboot(world: &World<'_>, netboot: &str) -> Result<()> {
     world.site.cli(&["chdef", "-t", "node", "-o", TARGET, &format!("netboot={netboot}")]).map(drop)
 }
 

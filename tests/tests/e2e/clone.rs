@@ -38,9 +38,23 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(900);
 /// What is lost of the packets in each direction.
 const LOSS_PERCENT: u32 = 5;
 
-/// Installs with as little memory as is promised to be enough, over a network that loses packets, while the server
+/// Makes the golden client's own kernel the one that its clones are installed with.
+fn use_golden_kernel(world: &World<'_>) -> Result<()> {
+    let refused = world
+        .site
+        .cli(&["chdef", "-t", "osimage", "-o", IMAGE, "bootkernel=golden"])
+        .and_then(|_| cycle::arm(&world.site));
+    let refused = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(refused.contains("sysclone image boot-files"), "nodeset does not say what to do: {refused:?}");
+    let said = world.site.cli(&["image", "boot-files", IMAGE])?;
+    world.steps.say(&format!("  {}", said.trim_end()));
+    Ok(())
+}
+
+/// Installs with the golden client's own kernel, as little memory as is promised to be enough, over a network that loses packets, while the server
 /// crashes in the middle of the pull; then compares the disks before the clone has booted.
 pub(crate) fn install_and_compare(world: &mut World<'_>) -> Result<()> {
+    use_golden_kernel(world)?;
     cycle::arm(&world.site)?;
     let disk = world.blank("target.img", TARGET_BYTES)?;
     let machine = world.small_target(vec![disk], "install").restart_ends().start(world.network)?;
@@ -51,9 +65,20 @@ pub(crate) fn install_and_compare(world: &mut World<'_>) -> Result<()> {
     cycle::follow(&world.site, &machine, &["rebooting"], &world.steps)?;
     drop(loss);
     machine.wait_exit(INSTALL_LIMIT)?;
+    let release = golden_release(world)?;
+    let started = machine.console().text().contains(&format!("Linux version {release} "));
+    ensure!(started, "the installation was not started by {release}");
+    world.site.cli(&["chdef", "-t", "osimage", "-o", IMAGE, "bootkernel=own"])?;
     pull::check_memory(world)?;
     pull::check_fetched_once(world)?;
     compare(world)
+}
+
+/// What `uname -r` says on the golden client.
+fn golden_release(world: &World<'_>) -> Result<String> {
+    let kernels = world.site.cli(&["image", "ls", IMAGE, "/boot"])?;
+    let release = kernels.lines().find_map(|line| line.trim().strip_prefix("vmlinuz-"));
+    release.map(str::to_owned).context("the image has no kernel")
 }
 
 /// Compares the target's disk with the golden client's, file by file.

@@ -8,18 +8,23 @@ mod memory;
 mod power;
 mod pull;
 mod refusals;
+mod short;
 mod uefi;
+mod update;
 mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use sysclone_exec::{Command, Runner, System, Tool};
 use sysclone_tests::golden::{Golden, Kind};
 use sysclone_tests::lab::Network;
 use sysclone_tests::site::{Programs, Site};
 use sysclone_tests::steps::Steps;
 use world::World;
+
+const CP: Tool = Tool("cp");
 
 type Case = (&'static str, fn(&mut World<'_>) -> Result<()>);
 
@@ -28,7 +33,10 @@ const CASES: &[Case] = &[
     ("an unknown machine is met with silence and a hint", refusals::unknown_machine),
     ("a node that is not armed boots from its disk", refusals::not_armed),
     ("BIOS boots the agent by PXELINUX, and a disk that is too small is refused", boots::pxelinux),
-    ("BIOS boots the agent by iPXE", boots::ipxe),
+    (
+        "BIOS boots the agent by iPXE, and an initrd that was cut short is told of and fetched again",
+        short::ipxe,
+    ),
     ("BIOS boots the agent by GRUB", boots::grub2),
     ("UEFI boots the agent by iPXE", boots::uefi_ipxe),
     ("UEFI boots the agent by shim and GRUB", boots::uefi_shim),
@@ -47,6 +55,7 @@ const CASES: &[Case] = &[
     ("a clone that network-boots again is left alone", clone::boot_again),
     ("a machine that is reset in its pull goes on where it was", pull::reset),
     ("a clone whose pull was interrupted boots from its own disk", clone::boot),
+    ("a running clone follows the golden client, goes back, and survives a power cut", update::follows),
     ("a disk that took the place of a half installed one is left alone", pull::exchanged_disk),
     ("a UEFI golden client is captured and cloned under Secure Boot", uefi::clone_under_secure_boot),
 ];
@@ -85,6 +94,12 @@ fn run() -> Result<usize> {
         })
     })?;
     let network = Network::new()?;
+    // The suite adds to the boot files.
+    let boot = network.scratch().join("boot");
+    System
+        .run(&Command::new(CP).arg("-a").arg(&programs.boot).arg(&boot))
+        .context("copying the boot files")?;
+    let programs = Programs { boot, ..programs };
     let site = Site::start(&network, &programs, &golden.identity(), &logs)?;
     let mut world = World { steps, network: &network, site, golden, logs, burnt_ticket: None };
     world.capture()?;

@@ -61,6 +61,7 @@ fn enrolment(ticket: &str, mac: &str) -> Result<serde_json::Value> {
         agent_version: "0.0.0".to_owned(),
         attempt: None,
         can_resume: true,
+        initrd_fault: None,
     };
     Ok(serde_json::to_value(request)?)
 }

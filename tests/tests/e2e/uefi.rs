@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use sysclone_tests::cycle::{self, BOOT_LIMIT, TARGET, TARGET_BYTES};
 use sysclone_tests::golden::{Golden, Kind};
-use sysclone_tests::lab::{Bus, Disk, Machine, Ssh, Uefi};
+use sysclone_tests::lab::{Bus, Disk, Machine, Ssh, Uefi, wait};
 
 use crate::world::World;
 
@@ -20,6 +20,10 @@ const IMAGE: &str = "uefi";
 const BOOT_ENTRIES: &str = "cd /sys/firmware/efi/efivars; \
     for n in $(od -An -v -tx2 -j4 BootOrder-*); do \
     cat Boot$(echo $n | tr a-f A-F)-* | tail -c +11 | LC_ALL=C tr -cd '[:print:]' | head -c 40; echo; done";
+
+/// What the second generation has.
+const SECOND: &str = "set -e; cd /boot/efi/EFI/debian; echo '# second' >> grub.cfg; cp -a shimx64.efi extra.efi; \
+    echo second > /etc/motd; echo mine > /home/anna/mail; sync";
 
 pub(crate) fn clone_under_secure_boot(world: &mut World<'_>) -> Result<()> {
     let cache =
@@ -43,7 +47,37 @@ pub(crate) fn clone_under_secure_boot(world: &mut World<'_>) -> Result<()> {
     world.steps.run("capturing the UEFI golden client", || capture(world, &golden))?;
     let machine = world.steps.run("cloning it", || install(world))?;
     check(world, &golden, &machine)?;
+    update(world, &golden)?;
     machine.power_off()
+}
+
+/// The clone gets the second generation, on its EFI system partition, too, and starts with it.
+fn update(world: &World<'_>, golden: &Golden) -> Result<()> {
+    let ssh = cycle::target_ssh(world.network, golden);
+    let boot_id = || ssh.run("cat /proc/sys/kernel/random/boot_id");
+    let before = boot_id()?;
+    let said = world.steps.run("updating the UEFI clone", || {
+        world.site.cli(&["updatenode", TARGET, "-S", "--yes", "--json"])
+    })?;
+    for path in ["/boot/efi/EFI/debian/extra.efi", "/boot/efi/EFI/debian/grub.cfg", "/etc/motd"] {
+        ensure!(said.contains(path), "the plan does not have {path}: {said}");
+    }
+    ensure!(!said.contains("/home/anna"), "people's own files are changed: {said}");
+    world.site.cli(&["verify", TARGET]).context("verifying the clone")?;
+    drop(ssh.run("systemctl reboot"));
+    world.steps.run("starting the updated UEFI clone", || {
+        let again = || Ok(boot_id().ok().filter(|now| *now != before));
+        wait::until("the clone starting again", BOOT_LIMIT, again).map(drop)
+    })?;
+    for (question, expected) in [
+        ("cat /etc/motd; tail -n1 /boot/efi/EFI/debian/grub.cfg", "second\n# second"),
+        ("cat /home/anna/mail", "kept"),
+        ("ls -A /boot/efi/EFI/debian | grep -c extra.efi", "1"),
+    ] {
+        let answer = ssh.run(question)?;
+        ensure!(answer.trim() == expected, "{question}: {answer:?} is not {expected:?}");
+    }
+    Ok(())
 }
 
 fn capture(world: &World<'_>, golden: &Golden) -> Result<()> {
@@ -63,13 +97,15 @@ fn capture(world: &World<'_>, golden: &Golden) -> Result<()> {
     for part in ["/ is read from a btrfs snapshot", "/home is read from a btrfs snapshot"] {
         ensure!(said.contains(part), "{part:?} is not in\n{said}");
     }
+    ssh.run(SECOND)?;
+    cycle::imgcapture(&world.site, (NODE, IMAGE), &world.steps)?;
     drop(ssh.run("systemctl poweroff"));
     machine.wait_exit(BOOT_LIMIT).map(drop)
 }
 
 fn install(world: &World<'_>) -> Result<Machine> {
     world.site.cli(&["chdef", "-t", "node", "-o", TARGET, "netboot=auto"])?;
-    world.site.cli(&["nodeset", TARGET, &format!("osimage={IMAGE}")])?;
+    world.site.cli(&["nodeset", TARGET, &format!("osimage={IMAGE}@1")])?;
     let scratch = world.network.scratch();
     let disk = Disk::blank(&scratch.join("target-uefi.img"), TARGET_BYTES, Bus::Nvme)?;
     let firmware = Uefi::with_secure_boot(&scratch.join("target-uefi.vars"))?;

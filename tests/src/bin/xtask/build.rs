@@ -1,5 +1,6 @@
 //! Everything that is shipped: the server's programs, the static agents, and what machines boot.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use sysclone_tests::site::Programs;
 
 use crate::arch::Arch;
-use crate::{setup, shell};
+use crate::{power_big, setup, shell};
 
 /// Options of the build.
 #[derive(Debug, clap::Args)]
@@ -33,12 +34,14 @@ pub(crate) fn run(options: &Options) -> Result<Programs> {
     for &arch in &options.arch {
         let agent = agent(arch).with_context(|| format!("building the agent for {}", arch.name()))?;
         match arch {
-            Arch::X86_64 | Arch::Ppc64le => {
-                image(&programs, arch, &agent).context("building what machines boot")?;
-            }
+            Arch::X86_64 | Arch::Ppc64le => image(&programs, arch, &agent, &[]),
             // Debian has neither a kernel nor programs for it: image-builder takes them as they are given.
-            Arch::Ppc64 => println!("agent for {}: {}", arch.name(), agent.display()),
+            Arch::Ppc64 => {
+                println!("agent for {}: {}", arch.name(), agent.display());
+                Ok(())
+            }
         }
+        .context("building what machines boot")?;
     }
     Ok(programs)
 }
@@ -49,10 +52,23 @@ fn agent(arch: Arch) -> Result<PathBuf> {
     Ok(folder.join("release/sysclone-agent"))
 }
 
-fn image(programs: &Programs, arch: Arch, agent: &Path) -> Result<()> {
+/// A kernel of our making and busybox, for the machines of the lab: they work from memory.
+pub(crate) fn big_endian(programs: &Programs) -> Result<()> {
+    let made = power_big::provide()?;
+    let agent = agent(Arch::Ppc64)?;
+    let given = [("--kernel", &made.kernel), ("--modules", &made.modules), ("--tree", &made.tree)];
+    let mut words: Vec<&OsStr> = vec!["--incomplete".as_ref()];
+    for (option, path) in given {
+        words.extend([OsStr::new(option), path.as_os_str()]);
+    }
+    image(programs, Arch::Ppc64, &agent, &words)
+}
+
+fn image(programs: &Programs, arch: Arch, agent: &Path, words: &[&OsStr]) -> Result<()> {
     std::fs::create_dir_all(shell::lab_dir()).context("creating the lab's folder")?;
     let mut builder = Command::new(programs.bin.join("sysclone-image-builder"));
     builder.args(["build", "--arch", arch.name(), "--agent"]).arg(agent).arg("--out").arg(&programs.boot);
+    builder.args(words);
     shell::run(builder.arg("--cache").arg(cache_dir().join("boot-packages")))
 }
 

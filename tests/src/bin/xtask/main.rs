@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod demo;
 mod power;
+mod power_big;
 mod power_std;
 mod power_tree;
 mod setup;

@@ -71,17 +71,24 @@ pub(crate) fn test(architectures: &[Arch]) -> Result<()> {
         }
         Ok(())
     });
-    let result = result.and_then(|()| if architectures.contains(&Arch::Ppc64le) { boot() } else { Ok(()) });
+    let result = result.and_then(|()| boot(architectures));
     // Immutable files could otherwise not be removed with the folder.
     let release = System.run(&Command::new(CHATTR).args(["-R", "-f", "-i", "-a"]).arg(work.path()).accept(1));
     result.and(release.map(drop).context("releasing immutable files"))
 }
 
-/// Boots a POWER machine from the network.
-fn boot() -> Result<()> {
+/// Boots POWER machines from the network; a golden client is for little-endian ones only.
+fn boot(architectures: &[Arch]) -> Result<()> {
     setup::run()?;
-    let programs = build::run(&build::Options { arch: vec![Arch::Ppc64le] })?;
-    let mut suite = shell::cargo(&["test", "--package", "sysclone-tests", "--test", "power", "--locked"]);
+    let programs = build::run(&build::Options { arch: architectures.to_vec() })?;
+    let mut suite =
+        shell::cargo(&["test", "--package", "sysclone-tests", "--test", "power", "--locked", "--"]);
+    for arch in architectures.iter().filter(|arch| arch.is_power()) {
+        if *arch == Arch::Ppc64 {
+            build::big_endian(&programs)?;
+        }
+        suite.arg(arch.name());
+    }
     suite.env("SYSCLONE_BIN", programs.bin).env("SYSCLONE_BOOT", programs.boot);
     shell::run(suite.env("SYSCLONE_LAB_CACHE", build::cache_dir()).env("SYSCLONE_LAB_LOGS", shell::lab_dir()))
 }
