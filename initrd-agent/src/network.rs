@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sysclone_exec::{Command, Runner, Tool};
-use sysclone_protocol::cmdline::BootArgs;
+use sysclone_protocol::cmdline::Uplink;
 use sysclone_protocol::names::Mac;
 
 use crate::drivers::{Modules, wait_for};
@@ -23,7 +23,7 @@ const LINK_COMES: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The interface is not there, or the kernel refused the address.
-pub fn start(args: &BootArgs, modules: Option<&Modules>, runner: &dyn Runner) -> anyhow::Result<String> {
+pub fn start(args: &Uplink, modules: Option<&Modules>, runner: &dyn Runner) -> anyhow::Result<String> {
     let (address, prefix) = args.address.context(
         "the kernel command line has no sysclone.ip=…; give the node an ip in its definition on the server",
     )?;

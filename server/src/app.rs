@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
+use crate::discover::Discovery;
 use crate::metrics::Counters;
 use crate::said::Said;
 use crate::trust::Keys;
@@ -30,6 +31,8 @@ pub struct App {
     pub store: Arc<Store>,
     /// Definitions, ready to use.
     pub known: Arc<Known>,
+    /// Machines that are nobody's.
+    pub discovery: Discovery,
     /// Boot directory, in memory.
     pub boot_files: BootService,
     /// How far agents are.

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::db::{Db, NewEvent};
 use crate::define::Known;
 use crate::deploy::Progress;
+use crate::discover::Discovery;
 use crate::http::{serve_plain, serve_tcp, serve_tls, serve_unix};
 use crate::images::collect_daily;
 use crate::power::make_home;
@@ -84,6 +85,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
     let store = Store::open(&config.store_dir()).context("opening the image store")?;
     let db = Db::open(&config.state_dir.join("sysclone.db"), &keys.attributes).await?;
     let known = Arc::new(Known::load(&db, config.listen.address).await?);
+    let discovery = Discovery::load(&db.leases().await?);
     let ipmi_home = make_home(&config.state_dir).context("preparing a home directory for ipmitool")?;
     Ok(App {
         config,
@@ -91,6 +93,7 @@ async fn open(config: Config, cancel: CancellationToken) -> Result<App> {
         db,
         store: Arc::new(store),
         known,
+        discovery,
         boot_files,
         progress: Progress::default(),
         captures: Captures::default(),

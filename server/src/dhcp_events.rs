@@ -20,11 +20,13 @@ impl Events for DhcpEvents {
             Silence::Unknown { .. } => "dhcp-unknown",
             Silence::Incomplete(_) => "dhcp-refused",
             Silence::Declined { .. } => "dhcp-conflict",
+            Silence::NotLent(_) => "discovery-refused",
             // Everyday traffic of other servers' clients, and nonsense.
             Silence::Malformed(_)
             | Silence::OtherServer(_)
             | Silence::Released { .. }
             | Silence::NoAddress
+            | Silence::Lending { .. }
             | Silence::Foreign { .. }
             | Silence::FromServer => return,
         };

@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] opens everything and serves; [`app`] is what its parts share. Requests come in by [`dhcp`], [`boot`] and
 //! [`http`] (loaders, packs) and by [`api`] (agents, administrators); they are decided in [`define`], [`deploy`],
-//! [`capture`], [`update`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready, [`metrics`] counts; what must
+//! [`discover`], [`capture`], [`update`], [`images`], [`remote`] and [`power`]; `probe` looks whether all is ready, [`metrics`] counts; what must
 //! last is in [`db`], [`trust`] and the image store. [`cli`] talks to the daemon by [`wire`].
 
 pub mod api;
@@ -17,6 +17,7 @@ pub mod define;
 pub mod deploy;
 pub mod dhcp;
 mod dhcp_events;
+pub mod discover;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod http;

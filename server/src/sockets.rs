@@ -19,6 +19,7 @@ use crate::boot::BootNames;
 use crate::config::{Config, Listen};
 use crate::dhcp;
 use crate::dhcp_events::DhcpEvents;
+use crate::discover::Everybody;
 
 /// Connections that wait to be accepted: a rack or a row that is switched on at once.
 const BACKLOG: i32 = 4096;
@@ -144,7 +145,7 @@ fn dhcp(app: &Arc<App>, port: u16) -> Result<dhcp::Server> {
     }
     let facts = dhcp::ServerFacts { address: *address, http_port: *http_port, lease: LEASE };
     let listen = dhcp::Listen { interface, port };
-    let directory: Arc<dyn dhcp::Directory> = Arc::clone(&app.known) as _;
+    let directory: Arc<dyn dhcp::Directory> = Arc::new(Everybody(Arc::clone(app)));
     let server = dhcp::Server::bind(&listen, facts, directory).map_err(|error| match error {
         dhcp::DhcpError::Bind { source, port: refused_port, .. } if refused_port == port => {
             refused(&app.config.path, ("listen.dhcp_port", port), *address, &source)

@@ -5,6 +5,7 @@
 //!
 //! Refusals answer a 4xx or 5xx status with [`sysclone_protocol::agent::ErrorReply`].
 
+pub mod discover;
 pub mod power;
 pub mod probe;
 pub mod remote;

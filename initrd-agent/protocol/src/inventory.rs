@@ -1,12 +1,13 @@
 //! What a machine turned out to have: disks, network interfaces, firmware. Read by the agent, judged by
 //! [`crate::plan`], stored by the server.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::Mac;
 
 /// Everything the agent knows about the machine it runs on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Inventory {
     /// SMBIOS/device-tree system UUID, lower case.
@@ -28,7 +29,7 @@ pub struct Inventory {
 }
 
 /// The firmware interface of a machine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Firmware {
     /// PC BIOS.
@@ -46,7 +47,7 @@ pub enum Firmware {
 }
 
 /// One network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nic {
     /// Kernel name, a hint only.
     pub name: String,
@@ -61,7 +62,7 @@ pub struct Nic {
 }
 
 /// What is known about one disk before anything is done to it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DiskFacts {
     /// Kernel name without `/dev/` (`nvme0n1`).

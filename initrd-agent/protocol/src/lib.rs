@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod boot;
 pub mod cmdline;
+pub mod discover;
 pub mod identity;
 pub mod inventory;
 pub mod layout;

@@ -214,7 +214,7 @@ impl From<ImageRef> for ImageSelector {
 }
 
 /// A 48-bit IEEE MAC address. Shown as `52:54:00:77:00:01`; `:`, `-` and `.`-free forms are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
 

@@ -7,6 +7,7 @@ use sysclone_image::{ManifestDigest, PackId};
 use sysclone_protocol::agent::{
     AgentEvent, BootReport, CaptureReply, EnrollRequest, EventReply, Order, StagedPacks,
 };
+use sysclone_protocol::discover::{Reply, Report};
 use sysclone_protocol::names::Secret;
 use sysclone_protocol::update::{SyncReport, UpdateOrder, UpdateRequest};
 use ureq::Agent;
@@ -67,6 +68,14 @@ impl Client {
     /// The server refused the ticket.
     pub fn enroll(&self, request: &EnrollRequest) -> Result<Order, CallError> {
         self.post("enroll", request)
+    }
+
+    /// Says what a machine is that is nobody's.
+    ///
+    /// # Errors
+    /// The address is not this machine's any more, or patience ended.
+    pub fn discover(&self, report: &Report) -> Result<Reply, CallError> {
+        self.post("discover", report)
     }
 
     /// Tells the server something.

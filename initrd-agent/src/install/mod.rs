@@ -15,9 +15,12 @@ use std::time::Duration;
 
 pub use flush::Flusher;
 pub use reporter::Reporter;
+pub(crate) use start::bring_up;
 pub use steps::Steps;
+use sysclone_protocol::cmdline::DiscoverArgs;
 
 use crate::console::{Place, start_logging};
+use crate::discover;
 use crate::failure;
 use crate::init::{WORKER_FAILED, restart};
 use crate::session::{FILE, Session};
@@ -35,6 +38,11 @@ pub const KEY_FILE: &str = "/etc/sysclone/server.pub";
 #[must_use]
 pub fn run(debug: bool) -> ExitCode {
     start_logging(Place::Consoles, debug);
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    // What cannot be read as a discovery is no installation either, and says so below.
+    if let Ok(Some(args)) = DiscoverArgs::parse(&cmdline) {
+        return discover::run(&args);
+    }
     let began = std::time::Instant::now();
     let done = start::start(began).and_then(|started| match started {
         Started::Install(enrolled) => work::install(*enrolled).map(|()| "restarting into the clone"),

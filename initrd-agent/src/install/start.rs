@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use sysclone_exec::{System, missing_tools};
 use sysclone_protocol::agent::{AgentEventKind, EnrollRequest, InstallOrder, Order, Phase, TaskOrder};
-use sysclone_protocol::cmdline::BootArgs;
+use sysclone_protocol::cmdline::{BootArgs, Uplink};
 use sysclone_protocol::inventory::Inventory;
 use sysclone_protocol::names::Secret;
 
@@ -76,7 +76,7 @@ pub(super) fn start(began: Instant) -> anyhow::Result<Started> {
         tell_fault(&args, &ca_pem, modules.as_ref(), &fault);
         return Ok(Started::Short);
     }
-    let inventory = bring_up(&args, modules.as_ref())?;
+    let inventory = bring_up(&args.uplink(), modules.as_ref())?;
     let client = Client::new(&args.server, &ca_pem, Patience::Endless)?;
     tracing::info!("asking {} for an order for {}", args.server, args.node);
     let order = client.enroll(&request(&args, inventory.clone())).context("enrolling")?;
@@ -137,14 +137,14 @@ fn session(args: &BootArgs, order: &Order) -> Session {
 }
 
 /// Loads drivers, brings up the network and waits for disks, the last two at the same time.
-fn bring_up(args: &BootArgs, modules: Option<&Modules>) -> anyhow::Result<Inventory> {
+pub(crate) fn bring_up(uplink: &Uplink, modules: Option<&Modules>) -> anyhow::Result<Inventory> {
     if let Some(modules) = modules {
         settle(modules, Path::new("/sys/devices"));
         tracing::info!("{} drivers loaded", modules.loaded());
     }
     std::thread::scope(|scope| {
         let disks = scope.spawn(|| wait_for_disks(modules, disk::inventory));
-        network::start(args, modules, &System)?;
+        network::start(uplink, modules, &System)?;
         disks.join().expect("looking at disks does not panic")
     })
 }
@@ -211,7 +211,7 @@ fn tell_fault(args: &BootArgs, ca_pem: &str, modules: Option<&Modules>, fault: &
         if let Some(modules) = modules {
             settle(modules, Path::new("/sys/devices"));
         }
-        network::start(args, modules, &System)?;
+        network::start(&args.uplink(), modules, &System)?;
         let client = Client::new(&args.server, ca_pem, Patience::For(TELLS))?;
         let told =
             EnrollRequest { initrd_fault: Some(fault.to_owned()), ..request(args, disk::inventory()?) };

@@ -13,7 +13,9 @@ use super::extract::{Body, Path, Query};
 use super::permit::{Act, READING, permit, permit_changes, permit_rename};
 use super::routes::Routes;
 use super::user::Actor;
-use super::{audit, capture, events, images, metrics, power, probe, remote, secrets, tokens, update};
+use super::{
+    audit, capture, discover, events, images, metrics, power, probe, remote, secrets, tokens, update,
+};
 use crate::app::App;
 use crate::define::{self, Inherited, apply_changes};
 use crate::deploy;
@@ -63,6 +65,10 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .get("/api/v1/tokens", "Tokens of programs", tokens::list)
         .post("/api/v1/tokens", "Makes a token, which is shown once", tokens::create)
         .post("/api/v1/tokens/revoke", "Makes a token worthless", tokens::revoke)
+        .get("/api/v1/discovered", "Machines that were discovered", discover::list)
+        .post("/api/v1/discovered", "Makes a discovered machine a node, or forgets it", discover::change)
+        .get("/api/v1/discovery", "Whether machines are being discovered", discover::status)
+        .post("/api/v1/discovery", "Turns discovery on or off", discover::switch)
         .get("/api/v1/audit", "Who did what, and what policy denied", audit::audit)
         .get("/api/v1/events", "The event log", events::events)
         .get("/metrics", "Counts and sizes for Prometheus", metrics::metrics)

@@ -14,12 +14,14 @@ use sysclone_protocol::agent::{AgentEvent, BootReport, EnrollRequest, EventReply
 
 use super::agent_auth::Bearer;
 use super::error::ApiError;
-use super::{packs, update};
+use super::{discover, packs, update};
 use crate::app::App;
 use crate::deploy;
 
 /// Largest JSON body; an inventory of hundreds of disks and a plan for them are far below.
 const MAX_JSON: usize = 1 << 20;
+/// Largest JSON body of a machine that is nobody's.
+const MAX_REPORT: usize = 256 << 10;
 /// Largest unsigned manifest: some ten million files.
 const MAX_MANIFEST: usize = 1 << 30;
 
@@ -32,6 +34,9 @@ pub fn agent_router(app: Arc<App>) -> Router {
         .route("/agent/v1/update", post(update::pull))
         .route("/agent/v1/synced", post(update::synced_itself))
         .layer(DefaultBodyLimit::max(MAX_JSON));
+    let strangers = Router::new()
+        .route("/agent/v1/discover", post(discover::report))
+        .layer(DefaultBodyLimit::max(MAX_REPORT));
     let bytes = Router::new()
         .route("/agent/v1/manifest", get(manifest).post(packs::commit))
         .route("/agent/v1/manifest/delta", post(packs::commit_delta))
@@ -43,6 +48,7 @@ pub fn agent_router(app: Arc<App>) -> Router {
         .route("/agent/v1/packs/{hash}", put(packs::put_pack));
     Router::new()
         .merge(json)
+        .merge(strangers)
         .merge(bytes)
         .merge(packs)
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such call"))

@@ -6,6 +6,7 @@ mod agent_auth;
 mod audit;
 mod capture;
 mod describe;
+mod discover;
 mod error;
 mod event_stream;
 mod events;

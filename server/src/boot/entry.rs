@@ -1,12 +1,13 @@
 //! What one machine is told at its network boot.
 
 use sysclone_bootloaders::netboot::{Action, Entry, Headline, HttpServer, Install, Loader, ValueError};
-use sysclone_protocol::cmdline::BootArgs;
+use sysclone_protocol::cmdline::{BootArgs, DiscoverArgs, Uplink};
 use sysclone_protocol::names::{Mac, Secret};
 
 use crate::app::App;
 use crate::db::{Attributes, DbError, Job, Work};
-use crate::define::{Node, Snapshot};
+use crate::define::{Network, Node, Serial, Snapshot};
+use crate::discover::{self, Lease};
 use crate::wire::ObjectType;
 
 /// What starts the agent on an armed node.
@@ -47,6 +48,42 @@ pub fn boot_entry(
         action: Action::Install(Install {
             http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
             kernel: kernel_name(app, folder, ticketed.loader).parse()?,
+            initrd: format!("{folder}/initrd.img").parse()?,
+            args: args.parse()?,
+        }),
+    })
+}
+
+/// Where the kernel and initrd are for a machine that is nobody's. What it runs is not known better than that.
+pub(super) fn discovery_folder(lease: &Lease) -> &'static str {
+    if lease.is_power { "ppc64le" } else { "x86_64" }
+}
+
+/// The entry of a machine that is nobody's and is to be discovered.
+///
+/// # Errors
+/// There is no kernel for it.
+pub(super) fn discovery_entry(
+    app: &App,
+    (lease, network): (&Lease, &Network),
+    loader: Loader,
+) -> Result<Entry, ValueError> {
+    let listen = &app.config.listen;
+    let folder = discovery_folder(lease);
+    let uplink = Uplink {
+        boot_mac: Some(lease.mac),
+        address: Some((lease.ip, network.prefix)),
+        gateway: network.gateway,
+    };
+    let token = discover::token(app, lease);
+    let args = DiscoverArgs { server: listen.agent_url(), token, uplink };
+    let console = console(folder, Serial::default());
+    let args = format!("{} {console} {PANIC} {}", args.render(), network.kernel_args);
+    Ok(Entry {
+        headline: Headline::new("discovery"),
+        action: Action::Install(Install {
+            http: HttpServer(std::net::SocketAddrV4::new(listen.address, listen.http_port)),
+            kernel: kernel_name(app, folder, loader).parse()?,
             initrd: format!("{folder}/initrd.img").parse()?,
             args: args.parse()?,
         }),
@@ -115,11 +152,14 @@ fn arguments(app: &App, snapshot: &Snapshot, node: &Node, (arch, ticketed): (&st
         address: placed.map(|placed| (placed.ip, placed.network.prefix)),
         gateway: placed.and_then(|placed| placed.network.gateway),
     };
-    let serial = node.serial.unwrap_or_default();
-    // The last console is the one that the agent talks to; a POWER machine's is the hypervisor's.
-    let console = match arch {
+    let console = console(arch, node.serial.unwrap_or_default());
+    format!("{} {console} {PANIC} {}", args.render(), node.kernel_args)
+}
+
+/// The last console is the one that the agent talks to; a POWER machine's is the hypervisor's.
+fn console(arch: &str, serial: Serial) -> String {
+    match arch {
         "ppc64" | "ppc64le" => "console=tty0 console=hvc0".to_owned(),
         _ => format!("console=tty0 console=ttyS{},{}", serial.port, serial.speed),
-    };
-    format!("{} {console} {PANIC} {}", args.render(), node.kernel_args)
+    }
 }

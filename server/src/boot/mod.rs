@@ -10,5 +10,6 @@ mod service;
 pub use entry::{Ticketed, boot_entry};
 pub(crate) use entry::{image_folder, is_golden};
 pub use files::{BootFile, BootFiles, BootFilesError};
+pub(crate) use serve::is_armed;
 pub use serve::{Asker, BootNames, Found};
 pub use service::BootService;

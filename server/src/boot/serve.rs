@@ -12,12 +12,13 @@ use sysclone_bootloaders::netboot::{ClientKey, ConfigRequest, Loader, recognise,
 use sysclone_protocol::names::Mac;
 use tftp_server::{Files, Opening};
 
-use super::entry::{Ticketed, boot_entry, boot_folder};
+use super::entry::{Ticketed, boot_entry, boot_folder, discovery_entry, discovery_folder};
 use super::files::BootFile;
 use crate::app::App;
 use crate::db::{DbError, Job, NewEvent};
 use crate::define::{Node, Snapshot};
 use crate::deploy::{advance, armed_word, booted_again};
+use crate::discover::is_on;
 use crate::state::{Input, State};
 
 /// What Open Firmware fetches first. It does not go on to the next device when what it started gives up, but it does
@@ -69,11 +70,49 @@ impl BootNames {
             ClientKey::Uuid(uuid) => snapshot.by_uuid(&uuid.to_string()),
         };
         let Some(node) = node else {
+            if let Some(text) = self.discovery(&snapshot, &request, asker).await {
+                return Ok(Some(Found::Config(text.into())));
+            }
             tracing::info!(name, peer = %asker.peer, "a boot configuration was asked for that belongs to no node");
             return Ok(None);
         };
         let text = self.configuration((&snapshot, node), &request, asker).await?;
         Ok(Some(Found::Config(text.into())))
+    }
+
+    /// The configuration of a machine that is to be discovered: at the address that it was lent, and nowhere else.
+    async fn discovery(&self, snapshot: &Snapshot, request: &ConfigRequest, asker: Asker) -> Option<String> {
+        let IpAddr::V4(peer) = asker.peer.to_canonical() else { return None };
+        let lease = self.0.discovery.leases.at(peer)?;
+        let network = snapshot.network_of(peer).filter(|network| is_on(network))?;
+        let is_same = match &request.client {
+            ClientKey::Mac(mac) => *mac == lease.mac,
+            ClientKey::Ip(ip) => *ip == lease.ip,
+            ClientKey::Uuid(_) => false,
+        };
+        if !is_same || snapshot.by_ip(peer).is_some() {
+            return None;
+        }
+        let folder = discovery_folder(&lease);
+        if !self.0.boot_files.now().has_kernel(folder) {
+            let text = format!(
+                "{} cannot be discovered, there is nothing in boot_dir that it could boot: sysclone-image-builder \
+                 build --arch {folder}",
+                lease.mac
+            );
+            let event = NewEvent { node: None, actor: "server", kind: "discovery-refused", text };
+            self.0.record_refusal(event).await;
+            return None;
+        }
+        let entry = discovery_entry(&self.0, (&lease, network), request.loader)
+            .inspect_err(|error| tracing::error!(mac = %lease.mac, %error, "it cannot be discovered"))
+            .ok()?;
+        if asker.boots {
+            let text = format!("{} boots to be discovered ({})", lease.mac, seen(request.loader, asker.peer));
+            let event = NewEvent { node: None, actor: "server", kind: "discovery-boot", text };
+            self.0.record_refusal(event).await;
+        }
+        Some(render(request.loader, &entry))
     }
 
     /// Whether the machine at this address has something to do at its network boot. Nobody's machine is one that may.
@@ -184,7 +223,8 @@ fn seen(loader: Loader, peer: IpAddr) -> String {
     format!("{loader} from {}", peer.to_canonical())
 }
 
-fn is_armed(job: &Job) -> bool {
+/// Whether a job waits for its node to boot, with a ticket that is good.
+pub(crate) fn is_armed(job: &Job) -> bool {
     job.state.awaits_ticket() && job.expires_at > Timestamp::now()
 }
 

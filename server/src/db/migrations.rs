@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "members", include_str!("../../migrations/0006_members.sql")),
     (7, "synced", include_str!("../../migrations/0007_synced.sql")),
     (8, "node_token", include_str!("../../migrations/0008_node_token.sql")),
+    (9, "discovery", include_str!("../../migrations/0009_discovery.sql")),
 ];
 
 #[derive(Debug)]

@@ -4,8 +4,10 @@
 //! Writers take turns in [`Db::write`]; a transaction that committed is on the disk (WAL, `synchronous=FULL`).
 
 mod audit;
+mod discovered;
 mod events;
 mod jobs;
+mod leases;
 mod migrations;
 mod node_tokens;
 mod objects;

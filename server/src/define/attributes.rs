@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use sysclone_protocol::names::{ImageName, NodeName};
 
 use super::disk_rules::parse_disk_rules;
-use super::network::{is_address_list, parse_mask, parse_mode};
+use super::network::{is_address_list, parse_dynamic, parse_mask, parse_mode};
 use super::node::{parse_macs, parse_netboot};
 use crate::noderange::{RangeError, Select};
 use crate::policy::check_rule_attribute;
@@ -133,11 +133,13 @@ fn node_problem(attr: &str, value: &str) -> Option<String> {
         "arch" => must(matches!(value, "x86_64" | "ppc64le" | "ppc64"), "x86_64, ppc64le or ppc64"),
         "hostname" => value.parse::<NodeName>().err().map(|error| error.to_string()),
         "uuid" => must(uuid::Uuid::try_parse(value).is_ok(), "a UUID"),
-        "addkcmdline" => {
-            value.parse::<sysclone_bootloaders::netboot::KernelArgs>().err().map(|error| error.to_string())
-        }
+        "addkcmdline" => kernel_args_problem(value),
         _ => None,
     }
+}
+
+fn kernel_args_problem(value: &str) -> Option<String> {
+    value.parse::<sysclone_bootloaders::netboot::KernelArgs>().err().map(|error| error.to_string())
 }
 
 /// The comparisons of a dynamic group, `mgt==ipmi::arch=~x86`, all of which must hold.
@@ -158,6 +160,9 @@ fn network_problem(attr: &str, value: &str) -> Option<String> {
     match attr {
         "net" => must(value.parse::<Ipv4Addr>().is_ok(), "an IPv4 network address"),
         "mask" => must(parse_mask(value).is_some(), "a network mask such as 255.255.255.0"),
+        "discovery" => must(parse_yes(value).is_some(), "yes or no"),
+        "addkcmdline" => kernel_args_problem(value),
+        "dynamicrange" => parse_dynamic(value).err(),
         "dhcpmode" => must(parse_mode(value).is_some(), "full, proxy or off"),
         "gateway" | "nameservers" => must(is_address_list(value), "a list of IPv4 addresses"),
         _ => None,

@@ -24,4 +24,6 @@ pub use members::add_members;
 pub use network::{Network, Site};
 pub use node::{Node, Serial};
 pub use rename::rename;
+#[cfg(test)]
+pub(crate) use snapshot::Definitions;
 pub use snapshot::{Placed, Snapshot};

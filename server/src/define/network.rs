@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::attributes::parse_yes;
 use crate::db::Attributes;
 use crate::dhcp::Mode;
 
@@ -34,6 +35,12 @@ pub struct Network {
     pub domain: Option<String>,
     /// Who gives addresses on it.
     pub dhcp_mode: Mode,
+    /// Whether machines that are nobody's are discovered on it.
+    pub discovers: bool,
+    /// What those are lent: first and last address of each range.
+    pub dynamic: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Words added to the kernel command line of those.
+    pub kernel_args: String,
 }
 
 impl Site {
@@ -59,14 +66,33 @@ impl Network {
             nameservers: addresses(attributes.get("nameservers"), server),
             domain: attributes.get("domain").cloned(),
             dhcp_mode: attributes.get("dhcpmode").and_then(|text| parse_mode(text)).unwrap_or_default(),
+            discovers: attributes.get("discovery").and_then(|text| parse_yes(text)).unwrap_or_default(),
+            dynamic: attributes
+                .get("dynamicrange")
+                .and_then(|text| parse_dynamic(text).ok())
+                .unwrap_or_default(),
+            kernel_args: attributes.get("addkcmdline").cloned().unwrap_or_default(),
         })
     }
 
     /// Whether an address is on it.
     #[must_use]
     pub fn contains(&self, ip: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-        u32::from(ip) & mask == u32::from(self.net) & mask
+        u32::from(ip) & self.mask() == u32::from(self.net) & self.mask()
+    }
+
+    /// The addresses of its dynamic ranges that a machine on it can have.
+    pub fn dynamic_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let all = |&(first, last): &(Ipv4Addr, Ipv4Addr)| u32::from(first)..=u32::from(last);
+        let (net, broadcast) = (u32::from(self.net) & self.mask(), u32::from(self.net) | !self.mask());
+        let is_host = move |ip: &u32| self.prefix >= 31 || (*ip != net && *ip != broadcast);
+        let addresses = self.dynamic.iter().flat_map(all).filter(is_host).map(Ipv4Addr::from);
+        addresses
+            .filter(|ip| self.contains(*ip) && Some(*ip) != self.gateway && !self.nameservers.contains(ip))
+    }
+
+    fn mask(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
     }
 }
 
@@ -88,6 +114,33 @@ pub(super) fn parse_mode(text: &str) -> Option<Mode> {
         "off" => Some(Mode::Off),
         _ => None,
     }
+}
+
+/// Addresses that a network lends at most: a larger range is a slip.
+const MAX_DYNAMIC: u64 = 1 << 16;
+
+/// A network's `dynamicrange`: `10.0.0.200-10.0.0.250`, several with `;` between them, as in xCAT.
+pub(super) fn parse_dynamic(text: &str) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>, String> {
+    let mut ranges = Vec::new();
+    let mut size = 0;
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let ends = part.split_once(['-', ',', ' ']);
+        let ends =
+            ends.and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
+        let Some((first, last)) = ends else {
+            return Err(format!("'{part}' is not a range such as 10.0.0.200-10.0.0.250"));
+        };
+        let (from, to): (Ipv4Addr, Ipv4Addr) = (first, last);
+        if from > to {
+            return Err(format!("{from} comes after {to}"));
+        }
+        size += u64::from(u32::from(to) - u32::from(from)) + 1;
+        ranges.push((from, to));
+    }
+    if size > MAX_DYNAMIC {
+        return Err(format!("{size} addresses are too many, the most is {MAX_DYNAMIC}"));
+    }
+    Ok(ranges)
 }
 
 /// Addresses of a list; [`THIS_SERVER`] is the server's own.
@@ -118,6 +171,29 @@ mod tests {
             ("24", None),
         ] {
             assert_eq!(parse_mask(text), prefix, "{text}");
+        }
+    }
+
+    #[test]
+    fn dynamic_ranges_hold_only_what_a_machine_can_have() {
+        let network = |text: &str| {
+            let attributes: Attributes = [
+                ("net", "10.1.0.0"),
+                ("mask", "/24"),
+                ("gateway", "10.1.0.254"),
+                ("dynamicrange", text),
+                ("discovery", "yes"),
+            ]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into();
+            Network::read(&attributes, Ipv4Addr::new(10, 1, 0, 1)).unwrap()
+        };
+        let last = |text| network(text).dynamic_addresses().map(|ip| ip.octets()[3]).collect::<Vec<_>>();
+        assert_eq!(last("10.1.0.7-10.1.0.9"), [7, 8, 9]);
+        assert_eq!(last("10.1.0.252-10.1.1.3; 10.1.0.0,10.1.0.1"), [252, 253, 1]);
+        assert!(network("10.1.0.7-10.1.0.9").discovers);
+        for bad in ["10.1.0.9-10.1.0.7", "10.1.0.7", "x-y", "10.0.0.0-10.1.0.0"] {
+            assert!(parse_dynamic(bad).is_err(), "{bad}");
         }
     }
 

@@ -164,6 +164,18 @@ impl Snapshot {
         &self.networks
     }
 
+    /// The network that an address is on: the narrowest that has it.
+    #[must_use]
+    pub fn network_of(&self, ip: Ipv4Addr) -> Option<&Network> {
+        self.networks.iter().filter(|network| network.contains(ip)).max_by_key(|network| network.prefix)
+    }
+
+    /// Addresses that nodes and their BMCs have, also of nodes whose definition cannot be used otherwise.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let of = |entry: &Entry| ["ip", "bmc"].map(|name| entry.attributes.get(name)?.parse().ok());
+        self.nodes.values().flat_map(of).flatten()
+    }
+
     /// Names of all nodes, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(String::as_str)

@@ -1,4 +1,5 @@
 //! The decision about one packet (RFC 2131 section 4.3). Pure: the same packet and directory give the same answer.
+//! (What strangers are lent is state of the directory.)
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -6,8 +7,8 @@ use std::net::Ipv4Addr;
 use sysclone_protocol::names::{Mac, NodeName};
 
 use super::boot::{Boot, boot};
-use super::client::Client;
-use super::directory::{Directory, Mode, Reservation, ServerFacts};
+use super::client::{Architecture, Client, Program};
+use super::directory::{Asks, Directory, Lent, Mode, Reservation, ServerFacts, Step};
 use super::proxy;
 use super::reply::{Form, Grant, grant, refusal};
 use super::request::{ParseError, Request, Type, mac_of};
@@ -104,6 +105,15 @@ pub enum Silence {
     /// A node has it, and yet cannot be served.
     #[error("{0}")]
     Incomplete(String),
+    /// It would be discovered, but there is no address for it.
+    #[error("{0}")]
+    NotLent(String),
+    /// It will be discovered: its address is being written down, and it asks again.
+    #[error("the address for {mac} is not yet written down; it is answered when it asks again")]
+    Lending {
+        /// The machine.
+        mac: Mac,
+    },
     /// The client chose another server.
     #[error("the client has chosen the server {0}")]
     OtherServer(Ipv4Addr),
@@ -161,13 +171,16 @@ fn decide(bytes: &[u8], directory: &dyn Directory, server: &ServerFacts) -> Resu
             return Err(Silence::OtherServer(chosen));
         }
     }
-    let node = known(&request.mac, directory)?;
+    let (node, server) = match known(&request.mac, directory) {
+        Err(unknown @ Silence::Unknown { .. }) => &stranger((&request, unknown), directory, server)?,
+        known => &(known?, server.clone()),
+    };
     match node.mode {
         Mode::Full => {}
-        Mode::Proxy => return proxy::offer(&request, &node, server),
-        Mode::Off => return Err(proxy::foreign(&node)),
+        Mode::Proxy => return proxy::offer(&request, node, server),
+        Mode::Off => return Err(proxy::foreign(node)),
     }
-    let context = Context { request: &request, node: &node, server };
+    let context = Context { request: &request, node, server };
     match request.message {
         None => Ok(context.grant(Form::Bootp)),
         Some(Type::Discover) => Ok(context.grant(Form::Offer)),
@@ -188,6 +201,32 @@ pub(super) fn known(mac: &Mac, directory: &dyn Directory) -> Result<Reservation,
         Some(why) => Silence::Incomplete(why),
         None => Silence::Unknown { mac: *mac },
     })
+}
+
+/// What a machine that is nobody's is lent, and the server as that machine is to see it. Only what boots, and can tell a
+/// lease from an address for ever, is lent anything; everybody else meets the silence that is the rule.
+fn stranger(
+    (request, unknown): (&Request, Silence),
+    directory: &dyn Directory,
+    server: &ServerFacts,
+) -> Result<(Reservation, ServerFacts), Silence> {
+    let (step, is_power) = match (request.message, Client::of(request)) {
+        (None, _) | (_, Client::Booting { program: Program::Bootp, .. }) => return Err(unknown),
+        // Open Firmware is the one that asks for a boot file without saying what it is.
+        (Some(Type::Discover), Client::Booting { program, architecture }) => {
+            let unsaid = (program, architecture) == (Program::Other, Architecture::Unsaid);
+            (Step::Looks, unsaid || matches!(architecture, Architecture::Number(12 | 14)))
+        }
+        (Some(Type::Request), Client::Booting { .. }) | (Some(Type::Release), _) => (Step::Has, false),
+        (Some(Type::Decline), _) => (Step::Declines, false),
+        (Some(_), _) => return Err(unknown),
+    };
+    match directory.lend(&Asks { mac: request.mac, relay: request.relay(), step, is_power }) {
+        Lent::Nothing => Err(unknown),
+        Lent::Address(reservation, lease) => Ok((reservation, ServerFacts { lease, ..server.clone() })),
+        Lent::Soon => Err(Silence::Lending { mac: request.mac }),
+        Lent::Refused(why) => Err(Silence::NotLent(why)),
+    }
 }
 
 /// A request of a known node.

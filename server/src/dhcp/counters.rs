@@ -84,11 +84,12 @@ impl Counters {
             },
             Decision::Silent { reason, .. } => match reason {
                 Silence::Malformed(_) => &self.malformed,
-                Silence::Unknown { .. } | Silence::Incomplete(_) => &self.unknown,
+                Silence::Unknown { .. } | Silence::Incomplete(_) | Silence::NotLent(_) => &self.unknown,
                 Silence::OtherServer(_)
                 | Silence::Released { .. }
                 | Silence::Declined { .. }
                 | Silence::NoAddress
+                | Silence::Lending { .. }
                 | Silence::Foreign { .. }
                 | Silence::FromServer => &self.ignored,
             },

@@ -17,6 +17,50 @@ pub trait Directory: Send + Sync + 'static {
         let _ = mac;
         None
     }
+
+    /// An address for a machine that is nobody's, so that it can be discovered. Nothing is lent unless the
+    /// administrator wants it.
+    fn lend(&self, asks: &Asks) -> Lent {
+        let _ = asks;
+        Lent::Nothing
+    }
+}
+
+/// A machine that is nobody's, as it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asks {
+    /// Its interface.
+    pub mac: Mac,
+    /// The relay on its network; none when that is the server's own.
+    pub relay: Option<Ipv4Addr>,
+    /// What it wants.
+    pub step: Step,
+    /// Whether its firmware says that it is a POWER machine.
+    pub is_power: bool,
+}
+
+/// How far a machine that is nobody's has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It looks for a server: an address is put aside for it.
+    Looks,
+    /// It has chosen, comes back, or gives back: what it has is looked up.
+    Has,
+    /// It found its address in use.
+    Declines,
+}
+
+/// What a machine that is nobody's gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lent {
+    /// Nothing: there is no discovery where it is.
+    Nothing,
+    /// This address, for this long.
+    Address(Reservation, Duration),
+    /// It will get one when that is written down; it has to ask again.
+    Soon,
+    /// Nothing, although there is discovery; why, and what to do.
+    Refused(String),
 }
 
 impl Directory for HashMap<Mac, Reservation> {
@@ -28,7 +72,7 @@ impl Directory for HashMap<Mac, Reservation> {
 /// The address of one node and what it is told with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// The node.
+    /// The node; a machine that is nobody's is called after its interface.
     pub node: NodeName,
     /// The interface it boots from.
     pub mac: Mac,

@@ -239,13 +239,17 @@ impl Server {
         if let Some(repeated) = self.said.say(key, Instant::now()) {
             let shown = mac.map_or_else(|| "unreadable".to_owned(), |mac| mac.to_string());
             match reason {
-                Silence::Unknown { .. } | Silence::Incomplete(_) | Silence::Declined { .. } => {
+                Silence::Unknown { .. }
+                | Silence::Incomplete(_)
+                | Silence::NotLent(_)
+                | Silence::Declined { .. } => {
                     tracing::warn!(mac = shown, repeated, %reason, "DHCP request not answered");
                 }
                 Silence::Malformed(_)
                 | Silence::Released { .. }
                 | Silence::OtherServer(_)
                 | Silence::NoAddress
+                | Silence::Lending { .. }
                 | Silence::Foreign { .. }
                 | Silence::FromServer => {
                     tracing::info!(mac = shown, %from, repeated, %reason, "DHCP packet not answered");

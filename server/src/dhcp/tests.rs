@@ -5,3 +5,4 @@ mod golden;
 mod packet;
 mod properties;
 mod rules;
+mod strangers;

@@ -45,6 +45,8 @@ pub enum Token {
     Report,
     /// What the clone asks by itself, as long as it is that clone.
     Clone,
+    /// What a machine that is nobody's says of itself.
+    Discover,
 }
 
 /// Random bytes from the operating system.
@@ -85,6 +87,7 @@ impl TicketKey {
             Token::Install => b"install",
             Token::Report => b"report",
             Token::Clone => b"clone",
+            Token::Discover => b"discover",
         };
         Secret::new(URL_SAFE_NO_PAD.encode(self.derive(TOKEN_CONTEXT, &[role, job.as_bytes(), attempt])))
     }

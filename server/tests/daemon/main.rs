@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod bmc;
 mod capture;
+mod discover;
 mod hmc;
 mod http;
 mod images;

@@ -234,7 +234,7 @@ pub(super) const SOURCE: &[Source] = &[
         "bmcfingerprint hostname installdisk installshell qmpsocket redfishsystem updateexcludes updatepull",
     ),
     Source::new("syscloneimage", Osimage, "imagename", "bootkernel excludes layout keep updateexcludes"),
-    Source::new("sysclonenetwork", Network, "netname", "dhcpmode"),
+    Source::new("sysclonenetwork", Network, "netname", "addkcmdline dhcpmode discovery"),
     Source::new(
         "vm",
         Node,

@@ -29,6 +29,7 @@ pub(crate) struct Site {
     pub(crate) http: u16,
     pub(crate) https: u16,
     pub(crate) tftp: u16,
+    pub(crate) dhcp: u16,
 }
 
 impl Site {
@@ -36,7 +37,7 @@ impl Site {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let [http, https, tftp, dhcp] = ports::free();
-        let site = Self { dir, daemon: None, http, https, tftp };
+        let site = Self { dir, daemon: None, http, https, tftp, dhcp };
         site.write_boot_dir();
         let text = format!(
             "state_dir = '{0}/state'\nrun_dir = '{0}/run'\nboot_dir = '{0}/boot'\nlog = 'info,sysclone_server=debug'\n\
