@@ -1,5 +1,7 @@
 //! Why a machine did not do what was asked.
 
+use std::path::PathBuf;
+
 /// Why a machine did not do what was asked. Every text says what to do next, and none holds a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PowerError {
@@ -81,6 +83,19 @@ pub(crate) enum PowerError {
         /// ssh's words.
         said: String,
     },
+    /// Another machine answers there, or the HMC was installed anew; nothing was done.
+    #[error(
+        "the ssh host key of the {place} is not the one that is known: if it was installed anew, `ssh-keygen -R \
+         '{entry}' -f {}` on this server and try again", known_hosts.display()
+    )]
+    HmcKey {
+        /// Which one.
+        place: String,
+        /// Its name in the file.
+        entry: String,
+        /// Where the known one is.
+        known_hosts: PathBuf,
+    },
     /// The HMC or ssh to it refused.
     #[error("{what} failed on the {place}: {said}; {advice}")]
     Hmc {
@@ -120,6 +135,7 @@ impl PowerError {
             | Self::NotTaken { .. }
             | Self::Unsupported { .. }
             | Self::Unsure { .. }
+            | Self::HmcKey { .. }
             | Self::Hmc { .. }
             | Self::Program { .. }
             | Self::TimeLimit { .. } => false,

@@ -1,6 +1,7 @@
 //! A logical partition behind an HMC or IVM, by ssh: `lssyscfg`, `chsysstate` and, for a network boot, `lpar_netboot`.
 //!
-//! What is sent is a shell's text on the other side, so every name goes there quoted.
+//! What is sent is a shell's text on the other side, so every name goes there quoted. Options are those of the HMC's
+//! manual pages and of IBM's `IVM chsysstate command`, which knows no profile.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use sysclone_exec::{Command, ExecError, Output, Runner, Tool};
 
 use super::error::PowerError;
 use super::fields::{PowerState, Switch};
-use super::target::Lpar;
+use super::target::{Console, Lpar};
 
 const SSH: Tool = Tool("ssh");
 
@@ -50,6 +51,7 @@ impl Hmc {
 
     pub(super) async fn switch(&mut self, switch: Switch) -> Result<(), PowerError> {
         let operation: &[&str] = match switch {
+            Switch::On if self.lpar.console == Console::Ivm => &["-o", "on"],
             Switch::On => &["-o", "on", "-f", &self.lpar.profile],
             Switch::Off => &["-o", "shutdown", "--immed"],
             Switch::SoftOff => &["-o", "osshutdown"],
@@ -73,7 +75,8 @@ impl Hmc {
             ));
         };
         let mac = boot.mac.to_string().replace([':', '-'], "");
-        let [server, client, gateway] = [boot.server, boot.client, boot.gateway].map(|ip| ip.to_string());
+        let [server, client, gateway, mask] =
+            [boot.server, boot.client, boot.gateway, boot.mask].map(|ip| ip.to_string());
         let words = [
             "lpar_netboot",
             "-t",
@@ -92,6 +95,9 @@ impl Hmc {
             &client,
             "-G",
             &gateway,
+            // Without it the firmware takes the mask of the address's class, and may not find the server.
+            "-K",
+            &mask,
             &name,
             &self.lpar.profile,
             &self.lpar.system,
@@ -103,7 +109,8 @@ impl Hmc {
             }
             done => done?,
         };
-        let last = said.lines().rev().map(|line| line.trim_matches(['#', ' '])).find(|line| !line.is_empty());
+        let mut lines = said.lines().rev().map(|line| line.trim_matches(['#', ' ']));
+        let last = lines.find(|line| !line.is_empty() && *line != FINISHED);
         Ok(last.unwrap_or("network boot was started").to_owned())
     }
 
@@ -149,22 +156,24 @@ impl Hmc {
         }
     }
 
-    /// The answer of a command that ended. `lpar_netboot` tells its failure by a line; its status is not relied on.
+    /// The answer of a command that ended. `lpar_netboot` tells its end by lines; its status is not relied on.
     fn judged(&self, what: &str, output: &Output) -> Result<String, PowerError> {
         let text = output.text();
-        let failure = text.lines().find(|line| line.starts_with("lpar_netboot:"));
-        if failure.is_none() && output.status == 0 {
+        let failures: Vec<&str> = text.lines().map(str::trim).filter(|line| is_failure(line)).collect();
+        let ended = what != "lpar_netboot" || [PROCEEDING, FINISHED].iter().any(|end| text.contains(end));
+        if failures.is_empty() && output.status == 0 && ended {
             return Ok(text);
         }
         let errors = String::from_utf8_lossy(&output.stderr);
         let words = errors.lines().chain(text.lines().filter(|line| !line.trim_start().starts_with('#')));
-        let said: Vec<&str> = words.map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = failure.map_or_else(|| said.join("; "), str::to_owned);
-        let error = self.failed(what, said);
+        let mut said: Vec<&str> = words.map(str::trim).filter(|line| !line.is_empty()).collect();
+        // What it did last says how far it came.
+        said.extend(text.lines().map(str::trim).rfind(|line| line.starts_with('#')));
+        let error = self.failed(what, if failures.is_empty() { said } else { failures }.join("; "));
         match error {
             // ssh's own status: the connection was lost under way.
             PowerError::Hmc { place, what, said, advice }
-                if output.status == NOT_CONNECTED && ![NEW_KEY, NO_LOGIN].contains(&advice) =>
+                if output.status == NOT_CONNECTED && advice != NO_LOGIN =>
             {
                 Err(PowerError::Unsure { place, what, said })
             }
@@ -174,7 +183,12 @@ impl Hmc {
 
     /// What ssh or the HMC said, with what to do.
     fn failed(&self, what: &str, said: String) -> PowerError {
-        let place = format!("HMC {}", self.lpar.host);
+        let Lpar { console, host, port, .. } = &self.lpar;
+        let place = format!("{} {host}", console.name());
+        if said.contains("Host key verification failed") {
+            let entry = if *port == 22 { host.clone() } else { format!("[{host}]:{port}") };
+            return PowerError::HmcKey { place, entry, known_hosts: self.login.known_hosts.clone() };
+        }
         if ["connect to host", "Could not resolve"].iter().any(|text| said.contains(text)) {
             return PowerError::Away { place, said };
         }
@@ -190,15 +204,12 @@ impl Hmc {
 const NO_ANSWER: &str =
     "look at the node's console, the VLAN of its adapter and `sysclone events` for its DHCP request";
 
-const NEW_KEY: &str =
-    "if the HMC was installed anew, remove its line from known_hosts in the state directory";
-const NO_LOGIN: &str = "give the HMC this server's public key with mkauthkeys, and set its login: mkdef -t passwd -o hmc username=..";
+const NO_LOGIN: &str = "give it this server's public key (that of ssh.identity) with mkauthkeys, and say whose it is: mkdef -t passwd -o hmc username=... (-o ivm for mgt=ivm)";
 /// ssh's own status.
 const NOT_CONNECTED: i32 = 255;
 
 /// Texts of ssh and of the HMC's commands, and what the administrator does next.
 const ADVICE: &[(&str, &str)] = &[
-    ("Host key verification failed", NEW_KEY),
     ("Permission denied", NO_LOGIN),
     (
         "can not find mac address",
@@ -211,6 +222,15 @@ const ADVICE: &[(&str, &str)] = &[
     ("was not found", "compare id, pprofile and parent with lssyscfg on the HMC"),
     ("profile", "compare pprofile with `lssyscfg -r prof` on the HMC"),
 ];
+
+/// The lines with which `lpar_netboot` ends well.
+const PROCEEDING: &str = "Network boot proceeding";
+const FINISHED: &str = "Finished.";
+
+/// A line with which `lpar_netboot` fails, some with a space before the colon. `lpar_netboot Status:` is progress.
+fn is_failure(line: &str) -> bool {
+    line.strip_prefix("lpar_netboot").is_some_and(|rest| rest.trim_start().starts_with(':'))
+}
 
 /// One word for a POSIX shell.
 fn quoted(word: &str) -> String {

@@ -54,11 +54,39 @@ pub(super) struct NetworkBoot {
     pub(super) server: Ipv4Addr,
     pub(super) client: Ipv4Addr,
     pub(super) gateway: Ipv4Addr,
+    pub(super) mask: Ipv4Addr,
+}
+
+/// What has partitions in its hands. Both have the same commands, with other options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Console {
+    Hmc,
+    /// The managed system's own I/O partition; its partitions have no profiles.
+    Ivm,
+}
+
+impl Console {
+    /// As people say it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Hmc => "HMC",
+            Self::Ivm => "IVM",
+        }
+    }
+
+    /// The login that each has from the factory.
+    fn user(self) -> &'static str {
+        match self {
+            Self::Hmc => "hscroot",
+            Self::Ivm => "padmin",
+        }
+    }
 }
 
 /// A logical partition, and the HMC or IVM that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lpar {
+    pub(super) console: Console,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) user: String,
@@ -80,9 +108,6 @@ pub(super) enum Target {
     Qemu { socket: PathBuf },
     Virsh(Domain),
 }
-
-/// The login that every HMC has from the factory.
-const HMC_USER: &str = "hscroot";
 
 /// The methods, as `power` and `mgt` name them.
 const METHODS: &str = "ipmi, redfish, kvm, hmc, ivm or qemu";
@@ -137,7 +162,8 @@ pub(super) fn read_target(
         }
         "hmc" | "ivm" => {
             let hcp = get("hcp").ok_or_else(|| missing(node, "hcp", "<address of its HMC>"))?;
-            let (host, port) = host_and_port(hcp, None, SSH_PORT)?;
+            let (host, port) = console_and_port(hcp)?;
+            let console = if method == "ivm" { Console::Ivm } else { Console::Hmc };
             let id = get("id").and_then(|id| id.parse().ok());
             let id = id.ok_or_else(|| missing(node, "id", "<number of its partition>"))?;
             let name = |attr, what| get(attr).map(str::to_owned).ok_or_else(|| missing(node, attr, what));
@@ -150,8 +176,8 @@ pub(super) fn read_target(
                 return Err("pprofile and parent are names: no '-' in front, no control characters".into());
             }
             let user = defaults(method).map(|(user, _)| user).filter(|user| !user.is_empty());
-            let user = user.unwrap_or_else(|| HMC_USER.to_owned());
-            Ok(Target::Hmc(Lpar { host, port, user, id, profile, system, boot: None }))
+            let user = user.unwrap_or_else(|| console.user().to_owned());
+            Ok(Target::Hmc(Lpar { console, host, port, user, id, profile, system, boot: None }))
         }
         "qemu" => {
             let socket = get("qmpsocket").ok_or_else(|| missing(node, "qmpsocket", "<path>"))?;
@@ -184,6 +210,30 @@ fn host_and_port(host: &str, bmcport: Option<&str>, default: u16) -> Result<(Str
     }
     let port = bmcport.and_then(|text| text.parse::<u16>().ok()).filter(|port| *port > 9).unwrap_or(default);
     Ok((host.to_owned(), port))
+}
+
+/// `hcp`: a host, `host:port` where a firewall forwards ssh, or an IPv6 address, with a port in brackets.
+fn console_and_port(hcp: &str) -> Result<(String, u16), String> {
+    let (host, port) = match hcp.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or_default())),
+        None => match hcp.split_once(':') {
+            Some((host, port)) if !port.contains(':') => (host, Some(port)),
+            _ => (hcp, None),
+        },
+    };
+    let wrong = || {
+        format!("hcp='{hcp}' is no address, host name or host:port of an HMC: `chdef <node> hcp=<address>`")
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
+        return Err(wrong());
+    }
+    match port.map(str::parse) {
+        None => Ok((host.to_owned(), SSH_PORT)),
+        Some(Ok(port @ 1..)) => Ok((host.to_owned(), port)),
+        Some(_) => Err(wrong()),
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +286,31 @@ mod tests {
                 panic!("{bmc}")
             };
             assert_eq!((found.host.as_str(), found.port, found.tls), expected);
+        }
+    }
+
+    #[test]
+    fn an_hmc_is_a_host_with_or_without_a_port() {
+        for (hcp, expected) in [
+            ("hmc1", ("hmc1", 22)),
+            ("10.0.1.9:2022", ("10.0.1.9", 2022)),
+            ("fd00::9", ("fd00::9", 22)),
+            ("[fd00::9]:2022", ("fd00::9", 2022)),
+        ] {
+            let (host, port) = console_and_port(hcp).unwrap();
+            assert_eq!((host.as_str(), port), expected);
+        }
+        for hcp in ["-oProxyCommand=x", "hmc1:", "hmc1:0", "hmc1:ssh", "hmc 1", ":22", "[fd00::9]2022"] {
+            assert!(console_and_port(hcp).unwrap_err().contains("hcp='"), "{hcp}");
+        }
+    }
+
+    #[test]
+    fn hmc_and_ivm_have_logins_of_their_own_from_the_factory() {
+        for (method, user, console) in [("hmc", "hscroot", Console::Hmc), ("ivm", "padmin", Console::Ivm)] {
+            let own = [("mgt", method), ("hcp", "h"), ("id", "3"), ("pprofile", "p"), ("parent", "s")];
+            let Ok(Target::Hmc(lpar)) = read(&own, None) else { panic!("{method}") };
+            assert_eq!((lpar.user.as_str(), lpar.console), (user, console));
         }
     }
 

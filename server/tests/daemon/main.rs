@@ -8,6 +8,7 @@ mod bmc;
 mod capture;
 mod discover;
 mod hmc;
+mod hmc_sshd;
 mod http;
 mod images;
 mod judge;
