@@ -1,4 +1,5 @@
-//! PXELINUX configurations, for lpxelinux.0, which fetches by HTTP.
+//! PXELINUX configurations. Files are named without a server: pxelinux.0 fetches them by TFTP, from where it came itself,
+//! lpxelinux.0 by HTTP, because DHCP gives it a URL as path prefix (RFC 5071, option 210).
 //!
 //! The rest of an `APPEND` line is taken as it stands; only a line end or `initrd=` could break out, and
 //! [`super::KernelArgs`] holds neither.
@@ -25,18 +26,16 @@ fn local() -> String {
 /// lpxelinux 6.04 takes a connection that ends too early for the end of the file and starts the kernel with half an
 /// initrd. The kernel finds the damage and panics; `panic=` makes the machine start again and try anew.
 fn start(install: &Install) -> String {
-    let Install { http, kernel, initrd, args } = install;
+    let Install { http: _, kernel, initrd, args } = install;
     format!(
         "DEFAULT sysclone\n\
          PROMPT 0\n\
          TIMEOUT 50\n\
          LABEL sysclone\n  \
-           KERNEL {}\n  \
-           INITRD {}\n  \
+           LINUX {kernel}\n  \
+           INITRD {initrd}\n  \
            APPEND panic=15 {}\n  \
            IPAPPEND 2\n",
-        http.url(kernel),
-        http.url(initrd),
         quoted(args),
     )
 }

@@ -192,7 +192,7 @@ mod tests {
             (ObjectType::Node, "mac", "52:54:00:00:00:01", true),
             (ObjectType::Node, "mac", "nonsense", false),
             (ObjectType::Node, "ip", "10.0.0.300", false),
-            (ObjectType::Node, "netboot", "pxe", true),
+            (ObjectType::Node, "netboot", "pxe-http", true),
             (ObjectType::Node, "arch", "riscv", false),
             (ObjectType::Node, "hostname", "n1.example.org", true),
             (ObjectType::Node, "hostname", "n1;reboot", false),

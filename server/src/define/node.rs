@@ -89,7 +89,7 @@ impl Node {
     }
 }
 
-const NETBOOT_WORDS: &str = "known are auto, xnba, pxe, grub2, petitboot, yaboot";
+const NETBOOT_WORDS: &str = "known are auto, xnba, pxe, pxe-http, grub2, petitboot, yaboot";
 
 /// The loader that a `netboot` word stands for.
 pub(super) fn parse_netboot(word: &str) -> Option<NetBoot> {
@@ -97,6 +97,7 @@ pub(super) fn parse_netboot(word: &str) -> Option<NetBoot> {
         "auto" => Some(NetBoot::Auto),
         "xnba" | "ipxe" => Some(NetBoot::Xnba),
         "pxe" => Some(NetBoot::Pxe),
+        "pxe-http" => Some(NetBoot::PxeHttp),
         "grub2" | "grub2-tftp" | "grub2-http" => Some(NetBoot::Grub2),
         "petitboot" => Some(NetBoot::Petitboot),
         "yaboot" => Some(NetBoot::Yaboot),

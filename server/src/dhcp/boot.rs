@@ -21,10 +21,19 @@ pub(super) enum Boot {
 pub(super) struct BootFile {
     /// TFTP name or URL.
     pub name: String,
-    /// PXELINUX's configuration file and path prefix (RFC 5071), which spare it the search.
-    pub pxelinux: Option<(String, String)>,
+    /// PXELINUX's configuration file (RFC 5071), which spares it the search.
+    pub pxelinux: Option<Configuration>,
     /// The vendor class that the client wants to see in the reply; none when it is no client of PXE.
     pub class: Option<&'static str>,
+}
+
+/// What RFC 5071's options say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Configuration {
+    /// Option 209: the configuration's name.
+    pub file: String,
+    /// Option 210: what stands before every name. Without it names are relative to where the loader came from.
+    pub prefix: Option<String>,
 }
 
 const PXE_CLASS: &str = "PXEClient";
@@ -81,10 +90,8 @@ fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
     match (netboot, program) {
         (NetBoot::Auto | NetBoot::Xnba, Program::Ipxe) => file(&script(mac, base)),
         (NetBoot::Auto | NetBoot::Xnba, _) => file("undionly.kpxe"),
-        (NetBoot::Pxe, _) => {
-            let pxelinux = Some((format!("pxelinux.cfg/01-{}", mac.dashed()), base.to_owned()));
-            BootFile { pxelinux, ..file("lpxelinux.0") }
-        }
+        (NetBoot::Pxe, _) => BootFile { pxelinux: Some(pxelinux(mac, None)), ..file("pxelinux.0") },
+        (NetBoot::PxeHttp, _) => BootFile { pxelinux: Some(pxelinux(mac, Some(base))), ..file("lpxelinux.0") },
         (NetBoot::Grub2 | NetBoot::Petitboot | NetBoot::Yaboot, _) => file("grub2/i386-pc/core.0"),
     }
 }
@@ -94,8 +101,9 @@ fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
 fn power(is_opal: bool, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFile {
     let file = |name: &str| BootFile { name: name.to_owned(), pxelinux: None, class: None };
     if is_opal || netboot == NetBoot::Petitboot {
-        let config = format!("petitboot/01-{}", mac.dashed());
-        return BootFile { pxelinux: Some((config, base.to_owned())), ..file("") };
+        let config =
+            Configuration { file: format!("petitboot/01-{}", mac.dashed()), prefix: Some(base.to_owned()) };
+        return BootFile { pxelinux: Some(config), ..file("") };
     }
     match netboot {
         NetBoot::Yaboot => file("yaboot"),
@@ -113,6 +121,10 @@ fn uefi(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
         (_, _) => ("efi/shimx64.efi".to_owned(), PXE_CLASS),
     };
     BootFile { name, pxelinux: None, class: Some(class) }
+}
+
+fn pxelinux(mac: &Mac, prefix: Option<&str>) -> Configuration {
+    Configuration { file: format!("pxelinux.cfg/01-{}", mac.dashed()), prefix: prefix.map(str::to_owned) }
 }
 
 fn script(mac: &Mac, base: &str) -> String {

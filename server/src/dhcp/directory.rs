@@ -117,8 +117,10 @@ pub enum NetBoot {
     Auto,
     /// iPXE, chained by ROMs that are not iPXE themselves.
     Xnba,
-    /// lpxelinux, the PXELINUX that speaks HTTP. It exists for BIOS only: on UEFI the signed shim and GRUB.
+    /// PXELINUX. It exists for BIOS only: on UEFI the signed shim and GRUB.
     Pxe,
+    /// lpxelinux, which fetches by HTTP; with some cards' ROMs its network stops for good. BIOS only like PXELINUX.
+    PxeHttp,
     /// GRUB 2; on UEFI the signed one, behind shim.
     Grub2,
     /// Petitboot, which is in the firmware and only needs its configuration. POWER only.

@@ -142,8 +142,9 @@ fn boot_options(file: &BootFile, server: &ServerFacts) -> Vec<DhcpOption> {
     if !file.name.is_empty() {
         options.push(DhcpOption::BootfileName(file.name.clone().into_bytes()));
     }
-    if let Some((config, prefix)) = &file.pxelinux {
-        for (code, text) in [(CONFIG_FILE, config), (PATH_PREFIX, prefix)] {
+    if let Some(config) = &file.pxelinux {
+        let texts = [(CONFIG_FILE, Some(&config.file)), (PATH_PREFIX, config.prefix.as_ref())];
+        for (code, text) in texts.into_iter().filter_map(|(code, text)| Some((code, text?))) {
             let option = UnknownOption::new(OptionCode::from(code), text.clone().into_bytes());
             options.push(DhcpOption::Unknown(option));
         }

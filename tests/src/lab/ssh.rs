@@ -17,6 +17,10 @@ const SSH: Tool = Tool("ssh");
 /// Key exchange alone takes seconds in an emulated machine.
 const CONNECT_SECONDS: u32 = 60;
 
+/// Asks a machine that is silent whether it is still there. One that stopped in the midst of a connection would
+/// otherwise be waited for until the end of days.
+const ALIVE: [&str; 4] = ["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=6"];
+
 /// Root's ssh to one machine.
 #[derive(Debug)]
 pub struct Ssh<'net> {
@@ -74,6 +78,7 @@ impl<'net> Ssh<'net> {
             .args(["-q", "-F", "none", "-o", "BatchMode=yes", "-i"])
             .arg(&self.identity)
             .args(["-o", &format!("ConnectTimeout={CONNECT_SECONDS}")])
+            .args(ALIVE)
             .args(["-o", &format!("StrictHostKeyChecking={strict}")])
             .args(["-o", &format!("UserKnownHostsFile={}", hosts.display())])
             .arg(format!("root@{}", self.address))

@@ -27,6 +27,10 @@ pub(crate) fn pxelinux(world: &mut World<'_>) -> Result<()> {
     reaches_the_agent(world, ("pxelinux", "pxe"), &Firmware::Bios, "PXELINUX")
 }
 
+pub(crate) fn lpxelinux(world: &mut World<'_>) -> Result<()> {
+    reaches_the_agent(world, ("lpxelinux", "pxe-http"), &Firmware::Bios, "PXELINUX")
+}
+
 pub(crate) fn grub2(world: &mut World<'_>) -> Result<()> {
     reaches_the_agent(world, ("grub2", "grub2"), &Firmware::Bios, "GRUB")
 }

@@ -33,6 +33,7 @@ const CASES: &[Case] = &[
     ("an unknown machine is met with silence and a hint", refusals::unknown_machine),
     ("a node that is not armed boots from its disk", refusals::not_armed),
     ("BIOS boots the agent by PXELINUX, and a disk that is too small is refused", boots::pxelinux),
+    ("BIOS boots the agent by lpxelinux", boots::lpxelinux),
     (
         "BIOS boots the agent by iPXE, and an initrd that was cut short is told of and fetched again",
         short::ipxe,

@@ -47,12 +47,12 @@ pub(crate) fn clone_under_secure_boot(world: &mut World<'_>) -> Result<()> {
     world.steps.run("capturing the UEFI golden client", || capture(world, &golden))?;
     let machine = world.steps.run("cloning it", || install(world))?;
     check(world, &golden, &machine)?;
-    update(world, &golden)?;
+    update(world, &golden, &machine)?;
     machine.power_off()
 }
 
 /// The clone gets the second generation, on its EFI system partition, too, and starts with it.
-fn update(world: &World<'_>, golden: &Golden) -> Result<()> {
+fn update(world: &World<'_>, golden: &Golden, machine: &Machine) -> Result<()> {
     let ssh = cycle::target_ssh(world.network, golden);
     let boot_id = || ssh.run("cat /proc/sys/kernel/random/boot_id");
     let before = boot_id()?;
@@ -66,8 +66,12 @@ fn update(world: &World<'_>, golden: &Golden) -> Result<()> {
     world.site.cli(&["verify", TARGET]).context("verifying the clone")?;
     drop(ssh.run("systemctl reboot"));
     world.steps.run("starting the updated UEFI clone", || {
-        let again = || Ok(boot_id().ok().filter(|now| *now != before));
-        wait::until("the clone starting again", BOOT_LIMIT, again).map(drop)
+        let again = || {
+            machine.check_running()?;
+            Ok(boot_id().ok().filter(|now| *now != before))
+        };
+        wait::until("the clone starting again", BOOT_LIMIT, again)
+            .with_context(|| format!("console:\n{}", machine.console().tail()))
     })?;
     for (question, expected) in [
         ("cat /etc/motd; tail -n1 /boot/efi/EFI/debian/grub.cfg", "second\n# second"),

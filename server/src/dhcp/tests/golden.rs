@@ -18,6 +18,7 @@ fn ipxe_gets_its_script_by_http() {
 #[test]
 fn ipxe_is_sent_to_another_loader_if_the_node_says_so() {
     golden("ipxe-discover-pxe", &Packet::fixture("ipxe-discover"), NetBoot::Pxe);
+    golden("ipxe-discover-pxe-http", &Packet::fixture("ipxe-discover"), NetBoot::PxeHttp);
     golden("ipxe-discover-grub2", &Packet::fixture("ipxe-discover"), NetBoot::Grub2);
 }
 
