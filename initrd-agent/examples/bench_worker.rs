@@ -59,7 +59,11 @@ fn main() -> anyhow::Result<()> {
         }
         Role::Deploy { image, root } => deploy(&Image::load(&image)?, &root)?,
         Role::Update { before, image, root, state } => {
-            update(&Image::load(&before)?.manifest, &Image::load(&image)?, (&root, &state))?
+            let image_now = Image::load(&image)?;
+            // A node that has the generation has its manifest, too.
+            let other = (before != image).then(|| Image::load(&before)).transpose()?;
+            let before = other.as_ref().map_or(&image_now.manifest, |other| &other.manifest);
+            update(before, &image_now, (&root, &state))?
         }
         Role::Fetch { image } => fetch(&Image::load(&image)?)?,
         Role::Size { image } => {
@@ -118,7 +122,7 @@ fn take(root: &Path, lines: &Lines) -> anyhow::Result<CaptureReply> {
     hand_in(&client, manifest, (parent.as_ref(), &kept))
 }
 
-/// Plan, stage, swap, and the second look.
+/// Plan, stage, swap, and the look at the result.
 fn update(before: &Manifest, image: &Image, (root, state): (&Path, &Path)) -> anyhow::Result<Value> {
     let (keep, held, special) = (Keep::new(&[])?, HashSet::new(), Special::default());
     let wanted = &image.manifest;
@@ -143,9 +147,8 @@ fn update(before: &Manifest, image: &Image, (root, state): (&Path, &Path)) -> an
         let mut staged = planned.stage((&image.key, &image.packs), &|_| ())?;
         staged.journal.forward((root, state), &mut Unwatched)?;
         fetched = staged.fetched_bytes;
-        let again = plan_update(&UpdateJob { base: Some(wanted), ..job })?;
-        ensure!(again.preview().changes.is_empty(), "something is not as it should be");
-        again.remember(sysclone_agent::clock::now())?;
+        let wrong = planned.check(sysclone_agent::clock::now())?;
+        ensure!(wrong.is_empty(), "not as it should be: {wrong:?}");
     }
     // A node is sent the difference from the generation that it has.
     let manifest = wanted.delta(before).len();

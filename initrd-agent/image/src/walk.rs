@@ -84,6 +84,24 @@ pub(crate) fn walk(scope: &Scope<'_>) -> Result<Walked, CaptureError> {
     }
 }
 
+/// Looks at these paths only, in their order; those that are not there, or are not to be looked at, are left out.
+pub(crate) fn visit(scope: &Scope<'_>, paths: &[&[u8]]) -> Result<Vec<Node>, CaptureError> {
+    let (mut lister, mut parents) = (Lister::new(scope), Directories::new(scope.root));
+    let mut inodes: HashMap<(u64, u64), usize> = HashMap::new();
+    let mut nodes = Vec::new();
+    for path in paths {
+        let Some(mut node) = lister.alone(path, &mut parents)? else { continue };
+        if node.kind != NodeKind::Directory && node.status.links > 1 {
+            let first = *inodes.entry((node.status.device, node.status.inode)).or_insert(nodes.len());
+            if first != nodes.len() {
+                node.kind = NodeKind::HardLink(first);
+            }
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
 /// One name of a directory, as it was seen there.
 struct Name {
     path: Vec<u8>,
@@ -275,9 +293,7 @@ impl<'a> Lister<'a> {
             Err(error) if is_gone(&error) && !path.is_empty() => return Ok(Listing::default()),
             other => other.map_err(failed("names", path))?,
         };
-        let status = Status::of(fd.as_fd()).map_err(failed("status", path))?;
-        let xattrs = self.xattrs.of_file(fd.as_fd()).map_err(failed("attributes", path))?;
-        let flags = read_flags(fd.as_fd()).map_err(failed("flags", path))?;
+        let (status, xattrs, flags) = self.itself(&fd, path)?;
         let device = status.device;
         let mut found = Vec::new();
         for name in names(&fd).map_err(failed("names", path))? {
@@ -286,6 +302,49 @@ impl<'a> Lister<'a> {
         }
         let skipped = std::mem::take(&mut self.skipped);
         Ok(Listing { itself: Some((status, xattrs, flags)), names: found, skipped })
+    }
+
+    /// One path, whose directory is found by `parents`.
+    fn alone(&mut self, path: &[u8], parents: &mut Directories<'_>) -> Result<Option<Node>, CaptureError> {
+        let gone =
+            |error: io::Error| if is_gone(&error) { Ok(None) } else { Err(failed("status", path)(error)) };
+        let found = match split(path) {
+            None => None,
+            Some((parent, name)) => {
+                let parent = match parents.get(parent) {
+                    Ok(parent) => parent,
+                    Err(error) => return gone(error),
+                };
+                let device = Status::of(parent).map_err(failed("status", path))?.device;
+                let Some(found) = self.name((parent, device), name, path.to_vec())? else { return Ok(None) };
+                Some(found)
+            }
+        };
+        let is_listed = found.as_ref().is_none_or(|found| found.listing.is_some());
+        match found {
+            Some(Name { path, status, kind, xattrs, .. }) if !is_listed => {
+                Ok(Some(Node { path, status, kind, xattrs, flags: InodeFlags::default(), listed: false }))
+            }
+            // A directory that is no other file system's.
+            _ => match self.open_directory(path) {
+                Err(error) => gone(error),
+                Ok(fd) => self.itself(&fd, path).map(|(status, xattrs, flags)| {
+                    let (path, kind) = (path.to_vec(), NodeKind::Directory);
+                    Some(Node { path, status, kind, xattrs, flags, listed: true })
+                }),
+            },
+        }
+    }
+
+    fn itself(
+        &mut self,
+        fd: &OwnedFd,
+        path: &[u8],
+    ) -> Result<(Status, Vec<Xattr>, InodeFlags), CaptureError> {
+        let status = Status::of(fd.as_fd()).map_err(failed("status", path))?;
+        let xattrs = self.xattrs.of_file(fd.as_fd()).map_err(failed("attributes", path))?;
+        let flags = read_flags(fd.as_fd()).map_err(failed("flags", path))?;
+        Ok((status, xattrs, flags))
     }
 
     fn open_directory(&mut self, path: &[u8]) -> io::Result<OwnedFd> {

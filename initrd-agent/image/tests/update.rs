@@ -95,8 +95,11 @@ impl<'a> Machine<'a> {
     }
 
     fn stage(&self, wanted: &Manifest, base: &Manifest) -> Result<u64, UpdateError> {
-        let staged =
-            self.plan(wanted, Some(base)).stage((&self.site.image_key, &self.site.store), &|_| ())?;
+        self.stage_planned(&self.plan(wanted, Some(base)))
+    }
+
+    fn stage_planned(&self, planned: &Planned<'_>) -> Result<u64, UpdateError> {
+        let staged = planned.stage((&self.site.image_key, &self.site.store), &|_| ())?;
         assert!(staged.warnings.is_empty(), "{:?}", staged.warnings);
         Ok(staged.fetched_bytes)
     }
@@ -212,11 +215,16 @@ fn check(
     let second = site.commit(&site.capture(options(&golden), Some(&first)));
     let machine = Machine::new(&site, &clone);
     let mut wrong = Vec::new();
-    let planned = machine.preview(&second, &first);
-    machine.stage(&second, &first).unwrap();
+    let planned = machine.plan(&second, Some(&first));
+    let changes = &planned.preview().changes;
+    machine.stage_planned(&planned).unwrap();
     wrong.extend(machine.differences(&before).into_iter().map(|d| format!("staging changed: {d}")));
-    let swaps = planned.changes.len() + 1;
+    if !changes.is_empty() && planned.check(0).unwrap().is_empty() {
+        wrong.push("what is not yet done looks as if it were".to_owned());
+    }
+    let swaps = changes.len() + 1;
     machine.forward(stops[0].index(swaps));
+    wrong.extend(planned.check(0).unwrap().into_iter().map(|path| format!("does not look done: {path}")));
     wrong.extend(machine.differences(&golden).into_iter().map(|d| format!("forward: {d}")));
     machine.back(stops[1].index(swaps));
     wrong.extend(machine.differences(&before).into_iter().map(|d| format!("back: {d}")));
@@ -237,7 +245,7 @@ fn check(
     if wrong.is_empty() {
         Ok(())
     } else {
-        Err(TestCaseError::fail(format!("on {kind}: {wrong:#?}, planned was {:#?}", planned.changes)))
+        Err(TestCaseError::fail(format!("on {kind}: {wrong:#?}, planned was {changes:#?}")))
     }
 }
 
@@ -294,6 +302,32 @@ fn some_files(root: &Path) {
 
 fn told(preview: &Preview) -> Vec<(&str, ChangeKind, Why)> {
     preview.changes.iter().map(|change| (&change.path[..], change.change.clone(), change.why)).collect()
+}
+
+#[test]
+fn what_is_not_as_it_was_to_be_afterwards_is_told() {
+    let pair = Pair::new(some_files);
+    for (path, seed) in [("etc/app/a", 21), ("etc/app/b", 22), ("etc/app/new", 23), ("usr/lib/large", 24)] {
+        fs::write(pair.golden(path), noise(seed, 100_000)).unwrap();
+    }
+    fs::hard_link(pair.golden("etc/app/new"), pair.golden("etc/app/link")).unwrap();
+    fs::remove_dir_all(pair.golden("opt/old/deep")).unwrap();
+    let second = pair.capture();
+    let machine = pair.machine();
+    let planned = machine.plan(&second, Some(&pair.first));
+    machine.stage_planned(&planned).unwrap();
+    machine.forward(usize::MAX);
+    assert_eq!(planned.check(0).unwrap(), Vec::<String>::new());
+    let mut bytes = fs::read(pair.clone("etc/app/a")).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(pair.clone("etc/app/a"), bytes).unwrap();
+    fs::remove_file(pair.clone("etc/app/b")).unwrap();
+    fs::rename(pair.clone("etc/app/link"), pair.clone("etc/app/other")).unwrap();
+    fs::copy(pair.clone("etc/app/other"), pair.clone("etc/app/link")).unwrap();
+    let time = pair.golden("etc/app/link").metadata().unwrap();
+    set_time(&pair.clone("etc/app/link"), &time);
+    fs::create_dir_all(pair.clone("opt/old/deep")).unwrap();
+    assert_eq!(planned.check(0).unwrap(), ["/etc/app/a", "/etc/app/b", "/etc/app/new", "/opt/old/deep"]);
 }
 
 #[test]

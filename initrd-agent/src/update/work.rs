@@ -227,8 +227,9 @@ struct Update<'a> {
     order: &'a UpdateOrder,
     output: &'a Output,
     state: &'a Path,
-    wanted: Manifest,
-    base: Option<Manifest>,
+    wanted: Arc<Manifest>,
+    /// The same as what is wanted, when this machine has that already.
+    base: Option<Arc<Manifest>>,
     keep: Keep,
     points: Vec<PathBuf>,
     running: String,
@@ -238,6 +239,7 @@ impl<'a> Update<'a> {
     fn begin(order: &'a UpdateOrder, client: &Client, output: &'a Output) -> anyhow::Result<Self> {
         let state = Path::new(DIRECTORY);
         let kept = Which::Now.load(state).filter(|kept| state::image() == Some(kept.image_ref()));
+        let kept = kept.map(Arc::new);
         let key = VerifyingKey::from_base64(&order.manifest_key).context("reading the server's key")?;
         let wanted = wanted(order, client, (kept.as_ref(), &key))?;
         let machine = std::env::consts::ARCH;
@@ -247,9 +249,9 @@ impl<'a> Update<'a> {
             order.image,
             wanted.header.arch
         );
-        let points = mount_points(&wanted, kept.as_ref())?;
+        let points = mount_points(&wanted, kept.as_deref())?;
         let base = match order.action {
-            UpdateAction::Verify => Some(wanted.clone()),
+            UpdateAction::Verify => Some(Arc::clone(&wanted)),
             _ => kept,
         };
         let keep = keep(&order.rules)?;
@@ -263,7 +265,7 @@ impl<'a> Update<'a> {
             root: Path::new(ROOT),
             mount_points: &self.points,
             wanted: &self.wanted,
-            base: self.base.as_ref(),
+            base: self.base.as_deref(),
             held_before: &held,
             keep: &self.keep,
             state: self.state,
@@ -305,10 +307,10 @@ impl<'a> Update<'a> {
             self.nothing_to_swap()?;
             0
         } else {
-            self.swap(planned, (kernel, loader))?
+            self.swap(&planned, (kernel, loader))?
         };
         state::save_held(self.state, &now_held).context("keeping the list of what is removed later")?;
-        let drift = drift + self.look_again(&job)?;
+        let drift = drift + self.look_again(&planned)?;
         self.make_room()?;
         Ok(SyncReport { image, changed: changes, fetched_bytes, drift: Some(drift), reboot })
     }
@@ -356,7 +358,7 @@ impl<'a> Update<'a> {
         Ok((key, HttpPacks::new(self.order.pack_sources.clone(), Patience::For(SERVER_AWAY), never)))
     }
 
-    fn swap(&self, planned: Planned<'_>, boot: (bool, bool)) -> anyhow::Result<u64> {
+    fn swap(&self, planned: &Planned<'_>, boot: (bool, bool)) -> anyhow::Result<u64> {
         let (key, source) = self.packs()?;
         Which::Next.save(self.state, &self.wanted).context("keeping the manifest")?;
         state::install_recovery().context("preparing for a power cut")?;
@@ -397,16 +399,12 @@ impl<'a> Update<'a> {
 
     /// Nothing counts as done that is not there. Answers how many paths are not as they should be: a service may have
     /// written to them since.
-    fn look_again(&self, job: &UpdateJob<'_>) -> anyhow::Result<u64> {
+    fn look_again(&self, planned: &Planned<'_>) -> anyhow::Result<u64> {
         self.output.step("looking at the result");
-        let planned = plan_update(&UpdateJob { base: Some(&self.wanted), ..*job })?;
-        if let Err(error) = planned.remember(clock::now()) {
-            tracing::debug!(%error, "what was read is not remembered");
-        }
-        let left = &planned.preview().changes;
+        let left = planned.check(clock::now())?;
         if let Some(first) = left.first() {
             let (count, image) = (left.len(), &self.order.image);
-            let text = format!("{count} paths are not as in {image} any more, the first is {}", first.path);
+            let text = format!("{count} paths are not as in {image} any more, the first is {first}");
             self.output.warning(text);
         }
         Ok(left.len() as u64)
@@ -430,26 +428,28 @@ fn machine_of(arch: &str) -> &str {
 fn wanted(
     order: &UpdateOrder,
     client: &Client,
-    (kept, key): (Option<&Manifest>, &VerifyingKey),
-) -> anyhow::Result<Manifest> {
+    (kept, key): (Option<&Arc<Manifest>>, &VerifyingKey),
+) -> anyhow::Result<Arc<Manifest>> {
     let same_name = kept.filter(|kept| kept.header.image == order.image.name);
     if let Some(kept) = same_name
         && kept.header.generation != order.image.generation
         && let Ok(delta) = client.manifest_delta(kept.header.generation)
     {
         match sign::open_delta(&delta, kept, key) {
-            Ok(manifest) if manifest.image_ref() == order.image => return Ok(manifest),
+            Ok(manifest) if manifest.image_ref() == order.image => return Ok(Arc::new(manifest)),
             Ok(_) => tracing::debug!("the difference makes another generation than the ordered one"),
             Err(error) => tracing::debug!("the difference is not used: {:#}", anyhow::Error::new(error)),
         }
     }
     let known = same_name.filter(|kept| kept.header.generation == order.image.generation);
-    let sealed = client.manifest_unless(known.map(Manifest::digest));
+    let sealed = client.manifest_unless(known.map(|known| known.digest()));
     let sealed = sealed.with_context(|| format!("fetching the manifest of {}", order.image))?;
     let manifest = match (sealed, known) {
-        (None, Some(known)) => known.clone(),
-        (sealed, _) => sign::open(&sealed.unwrap_or_default(), key)
-            .with_context(|| format!("opening the manifest of {}", order.image))?,
+        (None, Some(known)) => Arc::clone(known),
+        (sealed, _) => {
+            let opened = sign::open(&sealed.unwrap_or_default(), key);
+            Arc::new(opened.with_context(|| format!("opening the manifest of {}", order.image))?)
+        }
     };
     ensure!(
         manifest.image_ref() == order.image,

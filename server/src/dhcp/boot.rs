@@ -91,7 +91,9 @@ fn bios(program: Program, netboot: NetBoot, (mac, base): (&Mac, &str)) -> BootFi
         (NetBoot::Auto | NetBoot::Xnba, Program::Ipxe) => file(&script(mac, base)),
         (NetBoot::Auto | NetBoot::Xnba, _) => file("undionly.kpxe"),
         (NetBoot::Pxe, _) => BootFile { pxelinux: Some(pxelinux(mac, None)), ..file("pxelinux.0") },
-        (NetBoot::PxeHttp, _) => BootFile { pxelinux: Some(pxelinux(mac, Some(base))), ..file("lpxelinux.0") },
+        (NetBoot::PxeHttp, _) => {
+            BootFile { pxelinux: Some(pxelinux(mac, Some(base))), ..file("lpxelinux.0") }
+        }
         (NetBoot::Grub2 | NetBoot::Petitboot | NetBoot::Yaboot, _) => file("grub2/i386-pc/core.0"),
     }
 }

@@ -7,8 +7,14 @@ impl Pattern {
         if self.directories_only && !is_directory {
             return false;
         }
+        let head = &self.head[..];
         if self.anchored {
-            return matches(&self.tokens, path);
+            let rest = path.strip_prefix(head);
+            return rest.is_some_and(|rest| matches(&self.tokens[head.len()..], rest));
+        }
+        if head.len() == self.tokens.len() {
+            let before = path.strip_suffix(head);
+            return before.is_some_and(|before| before.is_empty() || before.ends_with(b"/"));
         }
         // A leading `**` also stands for the root, which has a slash before its names like every directory.
         if self.tokens.first() == Some(&Token::DoubleStar) {

@@ -54,6 +54,8 @@ struct Rule {
 pub struct Excludes {
     texts: Vec<String>,
     rules: Vec<Rule>,
+    /// The rules that can match a path, by its first byte: most are about one directory at the root.
+    by_first: Vec<Vec<u32>>,
 }
 
 impl Excludes {
@@ -73,6 +75,7 @@ impl Excludes {
             excludes.rules.push(Rule { keeps, patterns: parse_patterns(pattern)? });
             excludes.texts.push(text.to_owned());
         }
+        excludes.by_first = (0..=u8::MAX).map(|first| excludes.about(first)).collect();
         Ok(excludes)
     }
 
@@ -88,6 +91,15 @@ impl Excludes {
         });
         let identity = identity.map(|item| item.pattern);
         Self::parse(identity.chain(more.iter().map(String::as_str)).chain(VOLATILE.iter().copied()))
+    }
+
+    /// The rules that can match a path with this first byte, in their order.
+    fn about(&self, first: u8) -> Vec<u32> {
+        let can = |pattern: &Pattern| {
+            !pattern.anchored || pattern.head.first().is_none_or(|literal| *literal == first)
+        };
+        let rules = self.rules.iter().zip(0..);
+        rules.filter(|(rule, _)| rule.patterns.iter().any(can)).map(|(_, number)| number).collect()
     }
 
     /// The rules as they were written.
@@ -106,7 +118,8 @@ impl Excludes {
     #[must_use]
     pub fn deciding(&self, path: &[u8], is_directory: bool) -> Option<usize> {
         let fits = |rule: &Rule| rule.patterns.iter().any(|pattern| pattern.matches(path, is_directory));
-        self.rules.iter().position(fits)
+        let candidates = self.by_first.get(usize::from(*path.first()?))?;
+        candidates.iter().map(|rule| *rule as usize).find(|rule| fits(&self.rules[*rule]))
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Token {
 /// What one pattern asks of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
+    /// The bytes before the first token that is none: every path that matches an anchored pattern begins with them.
+    pub(super) head: Vec<u8>,
     pub(super) tokens: Vec<Token>,
     pub(super) anchored: bool,
     pub(super) directories_only: bool,
@@ -37,7 +39,12 @@ fn parse_one(text: &str, written: &str) -> Result<Pattern, ExcludeError> {
     let wild = written.bytes().any(|b| matches!(b, b'*' | b'?' | b'['));
     let tokens =
         if wild { parse_tokens(body, written)? } else { body.iter().copied().map(Token::Byte).collect() };
-    Ok(Pattern { tokens, anchored, directories_only: end < bytes.len() })
+    let literal = |token: &Token| match token {
+        Token::Byte(byte) => Some(*byte),
+        Token::AnyByte | Token::Set { .. } | Token::Star | Token::DoubleStar => None,
+    };
+    let head = tokens.iter().map_while(literal).collect();
+    Ok(Pattern { head, tokens, anchored, directories_only: end < bytes.len() })
 }
 
 fn parse_tokens(mut rest: &[u8], text: &str) -> Result<Vec<Token>, ExcludeError> {

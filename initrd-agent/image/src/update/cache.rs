@@ -1,12 +1,13 @@
 //! What is known of files that were read before: while nothing about an inode changes, nor does what it holds.
 
-use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 
 use super::ids::{AttributesId, ContentId};
 use crate::entry::Time;
@@ -45,14 +46,11 @@ impl Known {
 
 /// Files by path.
 #[derive(Debug, Default)]
-pub(super) struct Cache(HashMap<Vec<u8>, Known>);
+pub(super) struct Cache(HashMap<Box<[u8]>, Known>);
 
+/// One file, with its path as what reads or writes has it.
 #[derive(Serialize, Deserialize)]
-struct Line {
-    #[serde(with = "serde_bytes")]
-    path: Vec<u8>,
-    known: Known,
-}
+struct Line<P>(P, Known);
 
 impl Cache {
     /// Reads what the last update or dry run left; nothing when there is none, or it is damaged: all is read again.
@@ -66,8 +64,8 @@ impl Cache {
         if blake3::hash(plain).as_bytes() != hash {
             return None;
         }
-        let lines: Vec<Line> = postcard::from_bytes(plain).ok()?;
-        Some(Self(lines.into_iter().map(|line| (line.path, line.known)).collect()))
+        let lines: Vec<Line<&[u8]>> = postcard::from_bytes(plain).ok()?;
+        Some(Self(lines.into_iter().map(|Line(path, known)| (path.into(), known)).collect()))
     }
 
     /// What is known of this file, if it is still as it was.
@@ -76,14 +74,14 @@ impl Cache {
     }
 
     /// Keeps what was read by now, but for files that changed just before.
-    pub(super) fn save(
+    pub(super) fn save<'a>(
         state: &Path,
-        files: impl Iterator<Item = (Vec<u8>, Known)>,
+        files: impl Iterator<Item = (&'a [u8], Known)>,
         now: i64,
     ) -> io::Result<()> {
-        let lines: Vec<Line> = files
+        let lines: Vec<Line<&Bytes>> = files
             .filter(|(_, known)| known.changed.seconds < now - DOUBT_SECONDS)
-            .map(|(path, known)| Line { path, known })
+            .map(|(path, known)| Line(Bytes::new(path), known))
             .collect();
         let plain = postcard::to_allocvec(&lines).map_err(io::Error::other)?;
         let new = state.join("cache.new");

@@ -1,8 +1,8 @@
 //! Decides path by path what is done.
 
-use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd as _;
 
+use hashbrown::{HashMap, HashSet};
 use rustix::fs::FileType;
 use sysclone_protocol::update::{ChangeKind, KeptPath, PlannedChange, Why};
 
@@ -28,6 +28,9 @@ pub(super) fn decide(planned: &Planned<'_>) -> Result<Decided, UpdateError> {
     kept.sort_by(|a, b| a.path.cmp(&b.path));
     Ok((steps, touched, Preview { changes, kept, local, ..Preview::default() }))
 }
+
+/// How each name of the wanted generation is here, by its entry; none for names that nodes do not follow.
+type Verdicts = Vec<Option<Verdict>>;
 
 /// Decides path by path.
 struct Decider<'p, 'a> {
@@ -56,8 +59,11 @@ struct Sorted {
 impl<'p, 'a> Decider<'p, 'a> {
     fn new(planned: &'p Planned<'a>) -> Self {
         let mut counts = HashMap::new();
-        for (parent, _) in planned.look.nodes.iter().filter_map(|node| split(&node.path)) {
-            *counts.entry(parent).or_default() += 1;
+        let parents = planned.look.nodes.iter().filter_map(|node| Some(split(&node.path)?.0));
+        // The names of a directory stand together.
+        let parents: Vec<&[u8]> = parents.collect();
+        for names in parents.chunk_by(|a, b| a == b) {
+            *counts.entry(names[0]).or_default() += names.len();
         }
         Self {
             planned,
@@ -79,9 +85,10 @@ impl<'p, 'a> Decider<'p, 'a> {
         self.spread_over_links(&mut verdicts);
         let mut sorted = Sorted::default();
         let mut swallowed: HashSet<usize> = HashSet::new();
-        for (index, entry) in self.planned.wanted.manifest.entries.iter().enumerate() {
-            let Some(verdict) = verdicts.get(&index).copied() else { continue };
-            if self.is_blocked(&entry.path) {
+        for &index in &self.planned.wanted.names {
+            let entry = &self.planned.wanted.manifest.entries[index];
+            let Some(verdict) = verdicts[index] else { continue };
+            if verdict == Verdict::Same || self.is_blocked(&entry.path) {
                 continue;
             }
             let planned = self.put(index, verdict, &mut sorted);
@@ -98,13 +105,14 @@ impl<'p, 'a> Decider<'p, 'a> {
         Ok(self)
     }
 
-    fn verdicts(&self) -> HashMap<usize, Verdict> {
+    fn verdicts(&self) -> Verdicts {
         let Planned { wanted, look, .. } = self.planned;
-        let judged = wanted
-            .by_path
-            .iter()
-            .map(|(path, index)| (*index, judge(look, path, (wanted, wanted.described(*index)))));
-        judged.collect()
+        let mut verdicts = vec![None; wanted.manifest.entries.len()];
+        for &index in &wanted.names {
+            let path = &wanted.manifest.entries[index].path;
+            verdicts[index] = Some(judge(look, path, (wanted, wanted.described(index))));
+        }
+        verdicts
     }
 
     /// Names of the machine that the wanted generation does not have and that are to go, by node. A directory goes
@@ -117,18 +125,21 @@ impl<'p, 'a> Decider<'p, 'a> {
         // Deepest first: a directory comes before what is in it.
         for (index, node) in look.nodes.iter().enumerate().rev() {
             let path = &node.path[..];
+            if wanted.by_path.contains_key(path) {
+                continue;
+            }
             let known = base.as_ref().is_some_and(|base| base.by_path.contains_key(path))
                 || job.held_before.contains(path);
             let there = self.counts.get(path).copied().unwrap_or_default();
             let going = going_in.get(path).copied().unwrap_or_default();
             let is_directory = node.status.file_type() == FileType::Directory;
-            let mut goes = !wanted.by_path.contains_key(path) && (known || job.delete_local);
+            let mut goes = known || job.delete_local;
             if goes && is_directory {
                 goes = node.listed && there == going && count_names(&mut directories, path)? == there;
             }
             if goes {
                 removed.insert(index);
-            } else if !wanted.by_path.contains_key(path) && !known {
+            } else if !known {
                 self.local += 1;
             }
             if let Some((parent, _)) = split(path)
@@ -142,18 +153,16 @@ impl<'p, 'a> Decider<'p, 'a> {
 
     /// Finds places where nothing can be done: something else is mounted there, or a directory with names that stay
     /// is in the way of something else.
-    fn block(
-        &mut self,
-        verdicts: &HashMap<usize, Verdict>,
-        removed: &HashSet<usize>,
-    ) -> Result<(), UpdateError> {
+    fn block(&mut self, verdicts: &Verdicts, removed: &HashSet<usize>) -> Result<(), UpdateError> {
         let Planned { wanted, look, root, .. } = self.planned;
         let mut directories = Directories::new(root.as_fd());
-        for (path, index) in &wanted.by_path {
-            let stays = match verdicts[index] {
+        for &index in &wanted.names {
+            let path = &wanted.manifest.entries[index].path[..];
+            let Some(verdict) = verdicts[index] else { continue };
+            let stays = match verdict {
                 Verdict::Foreign => {
-                    let own = |name: &&[u8]| look.by_path.contains_key(*name);
-                    let has_content = wanted.by_path.keys().any(|p| is_below(p, path)) && own(path);
+                    let own = |name: &&[u8]| look.has(name);
+                    let has_content = wanted.by_path.keys().any(|p| is_below(p, path)) && own(&path);
                     self.blocked.insert(path.to_vec());
                     has_content.then_some("something else is mounted there")
                 }
@@ -200,21 +209,26 @@ impl<'p, 'a> Decider<'p, 'a> {
     }
 
     /// Names of one inode are put into place together, when any of them is, or when they are not one here.
-    fn spread_over_links(&self, verdicts: &mut HashMap<usize, Verdict>) {
+    fn spread_over_links(&self, verdicts: &mut Verdicts) {
         let Planned { wanted, look, .. } = self.planned;
+        let linked = wanted.names.iter().map(|index| (*index, wanted.inode(*index)));
+        let linked: HashSet<usize> =
+            linked.filter(|(index, inode)| index != inode).map(|(_, inode)| inode).collect();
         let mut groups: HashMap<usize, Vec<usize>> = HashMap::new();
         // The wanted inodes that an inode of the machine is, when it has several names.
         let mut uses: HashMap<(u64, u64), HashSet<usize>> = HashMap::new();
-        for (path, index) in &wanted.by_path {
-            if wanted.described(*index).kind == EntryKind::Directory {
+        for &index in &wanted.names {
+            let (inode, entry) = (wanted.inode(index), wanted.described(index));
+            if entry.kind == EntryKind::Directory {
                 continue;
             }
-            groups.entry(wanted.inode(*index)).or_default().push(*index);
-            if let Some((_, node)) = look.at(path)
-                && node.status.links > 1
-            {
-                let inode = (node.status.device, node.status.inode);
-                uses.entry(inode).or_default().insert(wanted.inode(*index));
+            let node = look.at(&wanted.manifest.entries[index].path).map(|(_, node)| node);
+            let several = node.filter(|node| node.status.links > 1);
+            if several.is_some() || linked.contains(&inode) {
+                groups.entry(inode).or_default().push(index);
+            }
+            if let Some(node) = several {
+                uses.entry((node.status.device, node.status.inode)).or_default().insert(inode);
             }
         }
         for members in groups.into_values() {
@@ -227,12 +241,12 @@ impl<'p, 'a> Decider<'p, 'a> {
                 .iter()
                 .filter_map(live)
                 .any(|inode| uses.get(&inode).is_some_and(|wanted| wanted.len() > 1));
-            let replaced = members
-                .iter()
-                .any(|index| matches!(verdicts[index], Verdict::Missing | Verdict::Content | Verdict::Type));
+            let is_replaced =
+                |verdict| matches!(verdict, Verdict::Missing | Verdict::Content | Verdict::Type);
+            let replaced = members.iter().any(|index| verdicts[*index].is_some_and(is_replaced));
             if !together || shared || replaced && members.len() > 1 {
                 for index in members {
-                    let verdict = verdicts.entry(index).or_insert(Verdict::Missing);
+                    let verdict = verdicts[index].get_or_insert(Verdict::Missing);
                     if matches!(verdict, Verdict::Same | Verdict::Metadata) {
                         *verdict = Verdict::Content;
                     }
@@ -329,7 +343,7 @@ impl<'p, 'a> Decider<'p, 'a> {
                 || directories
                     .get(parent)
                     .is_ok_and(|parent| Status::at(parent, name).is_err_and(|e| is_gone(&e)));
-            let parent_comes = look.by_path.contains_key(parent) || in_new || missing;
+            let parent_comes = look.has(parent) || in_new || missing;
             if missing && parent_comes && !self.is_blocked(path) {
                 new.insert(path);
                 let why = Why::Golden;
@@ -379,7 +393,7 @@ impl<'p, 'a> Decider<'p, 'a> {
         for change in self.changes.iter().filter(|change| change.change == ChangeKind::Delete) {
             let path = change.path.trim_start_matches('/').as_bytes();
             let found = look.at(path).filter(|(_, node)| node.status.size > 0);
-            let content = found.and_then(|(index, _)| look.read.get(&index)?.content);
+            let content = found.and_then(|(index, _)| look.read(index)?.content);
             gone.extend(content.map(|content| (content, change.path.clone())));
         }
         for change in self.changes.iter_mut().filter(|change| change.change == ChangeKind::Create) {

@@ -52,7 +52,7 @@ fn same_content(
     match (&entry.kind, node.status.file_type()) {
         (EntryKind::Directory, FileType::Directory) | (EntryKind::Fifo, FileType::Fifo) => Some(true),
         (EntryKind::File(data), FileType::RegularFile) => {
-            let content = look.read.get(&index).and_then(|read| read.content);
+            let content = look.read(index).and_then(|read| read.content);
             Some(content == Some(side.content(data)))
         }
         (EntryKind::Symlink { target }, FileType::Symlink) => {
@@ -80,7 +80,7 @@ fn has_meta(look: &Look, (index, node): (usize, &Node), meta: &Meta) -> bool {
         ..Meta::default()
     };
     let plain = Meta { flags: now.flags, xattrs: Vec::new(), ..meta.clone() };
-    let attributes = match look.read.get(&index) {
+    let attributes = match look.read(index) {
         Some(read) => read.attributes,
         None => attributes_id(&look.first(node).xattrs, node.flags),
     };

@@ -1,11 +1,13 @@
 //! What the machine has: every name that follows the image, and for regular files whether they hold what a generation
 //! says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use rustix::fs::{FileType, Mode, OFlags, fstatfs, openat};
 
 use super::cache::{Cache, Known};
@@ -18,7 +20,7 @@ use crate::exclude::Excludes;
 use crate::inode::{Status, XattrReader, read_flags};
 use crate::readback::holds;
 use crate::tree::Directories;
-use crate::walk::{Node, NodeKind, Scope, is_gone, walk};
+use crate::walk::{Node, NodeKind, Scope, is_gone, visit, walk};
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 /// File system magic of FAT (`MSDOS_SUPER_MAGIC`).
@@ -35,9 +37,11 @@ pub(super) struct Read {
 /// The machine's files.
 pub(super) struct Look {
     pub(super) nodes: Vec<Node>,
-    pub(super) by_path: HashMap<Vec<u8>, usize>,
+    /// Nodes by path.
+    table: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     /// By node; only regular files that a generation has.
-    pub(super) read: HashMap<usize, Read>,
+    read: Vec<Option<Read>>,
     /// Devices of file systems without owners and modes.
     fat: HashSet<u64>,
     /// Bytes of files that were read.
@@ -55,37 +59,68 @@ pub(super) struct View<'a> {
     pub(super) threads: usize,
 }
 
+impl View<'_> {
+    fn scope(&self) -> Scope<'_> {
+        let (root, excludes, threads) = (self.root, self.excludes, self.threads);
+        Scope { root, mount_points: self.mount_points.clone(), excludes, threads }
+    }
+}
+
 impl Look {
     /// Walks the tree and reads every file that is not known to be as it was.
     pub(super) fn take(view: &View<'_>) -> Result<Self, UpdateError> {
-        let scope = Scope {
-            root: view.root,
-            mount_points: view.mount_points.clone(),
-            excludes: view.excludes,
-            threads: view.threads,
-        };
-        let mut nodes = walk(&scope)?.nodes;
+        let mut nodes = walk(&view.scope())?.nodes;
         nodes.retain(|node| node.kind != NodeKind::Gone);
+        Self::of(nodes, view)
+    }
+
+    /// Looks at these paths only, and reads those that are regular files.
+    pub(super) fn at_paths(view: &View<'_>, paths: &[&[u8]]) -> Result<Self, UpdateError> {
+        Self::of(visit(&view.scope(), paths)?, view)
+    }
+
+    fn of(nodes: Vec<Node>, view: &View<'_>) -> Result<Self, UpdateError> {
         let fat = fat_devices(view)?;
-        let by_path = nodes.iter().enumerate().map(|(index, node)| (node.path.clone(), index)).collect();
-        let mut look = Self { nodes, by_path, read: HashMap::new(), fat, read_bytes: 0 };
+        let hasher = DefaultHashBuilder::default();
+        let hash = |index: &usize| hasher.hash_one(&nodes[*index].path[..]);
+        let mut table = HashTable::with_capacity(nodes.len());
+        for index in 0..nodes.len() {
+            table.insert_unique(hash(&index), index, hash);
+        }
+        let read = vec![None; nodes.len()];
+        let mut look = Self { nodes, table, hasher, read, fat, read_bytes: 0 };
         look.read_files(view)?;
         Ok(look)
     }
 
     pub(super) fn at(&self, path: &[u8]) -> Option<(usize, &Node)> {
-        self.by_path.get(path).map(|index| (*index, &self.nodes[*index]))
+        let is = |index: &usize| self.nodes[*index].path == path;
+        self.table.find(self.hasher.hash_one(path), is).map(|index| (*index, &self.nodes[*index]))
+    }
+
+    pub(super) fn has(&self, path: &[u8]) -> bool {
+        self.at(path).is_some()
+    }
+
+    /// What is known of a regular file that a generation has.
+    pub(super) fn read(&self, index: usize) -> Option<&Read> {
+        self.read[index].as_ref()
     }
 
     pub(super) fn is_fat(&self, node: &Node) -> bool {
         self.fat.contains(&node.status.device)
     }
 
+    /// Regular files that a generation has, with what is known of them.
+    pub(super) fn all_read(&self) -> impl Iterator<Item = (usize, &[u8], &Read)> {
+        let nodes = self.nodes.iter().zip(&self.read).enumerate();
+        nodes.filter_map(|(index, (node, read))| Some((index, &node.path[..], read.as_ref()?)))
+    }
+
     /// What is worth knowing the next time.
-    pub(super) fn known(&self) -> impl Iterator<Item = (Vec<u8>, Known)> + '_ {
-        self.read.iter().filter_map(|(index, read)| {
-            let node = &self.nodes[*index];
-            Some((node.path.clone(), Known::new(&node.status, read.content?, read.attributes)))
+    pub(super) fn known(&self) -> impl Iterator<Item = (&[u8], Known)> {
+        self.all_read().filter_map(|(index, path, read)| {
+            Some((path, Known::new(&self.nodes[index].status, read.content?, read.attributes)))
         })
     }
 
@@ -103,7 +138,7 @@ impl Look {
             match view.cache.get(&node.path, &node.status) {
                 Some(known) => {
                     let read = Read { content: Some(known.content), attributes: known.attributes };
-                    self.read.insert(index, read);
+                    self.read[index] = Some(read);
                 }
                 None => unknown.push(index),
             }
@@ -126,7 +161,9 @@ impl Look {
             };
             running.into_iter().map(join).collect::<Result<Vec<Vec<_>>, _>>()
         })?;
-        self.read.extend(found.into_iter().flatten());
+        for (index, read) in found.into_iter().flatten() {
+            self.read[index] = Some(read);
+        }
         Ok(())
     }
 }

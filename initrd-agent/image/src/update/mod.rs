@@ -6,6 +6,7 @@
 //! even replace one file at an instant.
 
 mod cache;
+mod check;
 mod clear;
 mod decide;
 mod error;

@@ -53,7 +53,8 @@ pub struct Planned<'a> {
 pub fn plan_update<'a>(job: &UpdateJob<'a>) -> Result<Planned<'a>, UpdateError> {
     let root = open_root(job.root).map_err(call("opening", job.root.display().to_string()))?;
     let wanted = Side::new(job.wanted, job.keep);
-    let base = job.base.map(|base| Side::new(base, job.keep));
+    let same = |base| std::ptr::eq(base, job.wanted);
+    let base = job.base.map(|base| if same(base) { wanted.clone() } else { Side::new(base, job.keep) });
     let cache = if job.read_all { Cache::default() } else { Cache::load(job.state) };
     let look = Look::take(&View {
         root: root.as_fd(),

@@ -1,6 +1,8 @@
 //! A generation as an update sees it: the names that nodes follow, by path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use hashbrown::HashMap;
 
 use super::ids::{ContentId, content_id};
 use super::keep::Keep;
@@ -9,24 +11,31 @@ use crate::entry::{Entry, EntryKind, FileData, split};
 use crate::manifest::Manifest;
 
 /// One generation.
+#[derive(Clone)]
 pub(super) struct Side<'a> {
     pub(super) manifest: &'a Manifest,
     /// Names in scope.
     pub(super) by_path: HashMap<&'a [u8], usize>,
+    /// The same, in the manifest's order.
+    pub(super) names: Vec<usize>,
     /// Directories that are left alone, but made where they are missing.
     pub(super) made: Vec<usize>,
 }
 
 impl<'a> Side<'a> {
     pub(super) fn new(manifest: &'a Manifest, keep: &Keep) -> Self {
-        let mut side = Self { manifest, by_path: HashMap::new(), made: Vec::new() };
+        let count = manifest.entries.len();
+        let by_path = HashMap::with_capacity(count);
+        let mut side = Self { manifest, by_path, names: Vec::with_capacity(count), made: Vec::new() };
         let mut left_alone: HashSet<&[u8]> = HashSet::new();
         for (index, entry) in manifest.entries.iter().enumerate() {
             let path = &entry.path[..];
             let is_directory = entry.kind == EntryKind::Directory;
-            let inside = split(path).is_some_and(|(parent, _)| left_alone.contains(parent));
+            let inside =
+                !left_alone.is_empty() && split(path).is_some_and(|(parent, _)| left_alone.contains(parent));
             if !inside && (path.is_empty() || !keep.is_kept(path, is_directory)) {
                 side.by_path.insert(path, index);
+                side.names.push(index);
             } else if is_directory {
                 left_alone.insert(path);
                 if keep.is_made(path) {

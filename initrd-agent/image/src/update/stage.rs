@@ -84,8 +84,7 @@ impl Planned<'_> {
         if needed.is_empty() {
             return places;
         }
-        for (node, read) in &self.look.read {
-            let path = &self.look.nodes[*node].path;
+        for (node, path, read) in self.look.all_read() {
             let sides = [Some(&self.wanted), self.base.as_ref()].into_iter().flatten();
             let found = sides.filter_map(|side| Some((side, side.file(path)?)));
             let mut found = found.filter(|(side, data)| read.content == Some(side.content(data)));
@@ -93,7 +92,7 @@ impl Planned<'_> {
             for (chunk, offset) in chunks_of(data) {
                 let hash = side.manifest.chunks[chunk as usize].hash;
                 if needed.contains(&hash) {
-                    places.insert(hash, Place { node: *node, offset });
+                    places.insert(hash, Place { node, offset });
                 }
             }
         }
@@ -107,7 +106,7 @@ impl Planned<'_> {
     /// No room, or something could not be fetched, verified or written; what was prepared is removed when there is no
     /// room, and used by the next attempt otherwise.
     pub fn stage(
-        self,
+        &self,
         (key, source): (&ImageKey, &dyn PackSource),
         progress: &dyn Fn(ApplyProgress),
     ) -> Result<Staged, UpdateError> {
